@@ -1,0 +1,55 @@
+# One command each: `make demo` to see it work, `make test` and `make lint` before a change goes in.
+# The environment lives in .venv. It is made on demand and never twice; PYTHON=… chooses its interpreter.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PYTHON
+
+BIN := .venv/bin
+
+# Nothing here may reach a model hub: what is needed ships with the package.
+export HF_HUB_OFFLINE := 1
+export TRANSFORMERS_OFFLINE := 1
+# The theme announces its successor at every build.
+export NO_MKDOCS_2_WARNING := 1
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## make the whole environment in .venv (tests, checks and docs included)
+	@scripts/setup.sh dev
+
+.PHONY: setup-demo
+setup-demo:
+	@scripts/setup.sh demo
+
+.PHONY: demo
+demo: setup-demo ## watch real queries travel through five real models, and what that is worth
+	@$(BIN)/disrouter demo
+
+.PHONY: test
+test: setup ## run the tests (ARGS="-k name" chooses some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: setup ## check style, types and docs
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@site=$$(mktemp -d) && trap 'rm -rf "$$site"' EXIT && $(BIN)/mkdocs build --quiet --strict --site-dir "$$site"
+
+.PHONY: format
+format: setup ## rewrite the code in the project's style
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: docs
+docs: setup ## build the documentation into site/
+	@$(BIN)/mkdocs build --quiet --strict
+	@echo "open site/index.html"
+
+.PHONY: lab
+lab: setup ## train the lab's checkpoints again from nothing (slow: hours; resumes where it stopped)
+	@$(BIN)/disrouter lab build

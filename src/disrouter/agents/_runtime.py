@@ -1,0 +1,226 @@
+"""What a local agent is once its weights are in memory: prompts, looks and answers, blocking and without locks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+
+from disrouter.agents._detokenise import DeltaReader, decode
+from disrouter.agents._generation import Answering, Decoder, Engine, Prefill
+from disrouter.agents._loading import load_model, rejection_tokens
+from disrouter.agents.devices import Device
+from disrouter.agents.prompts import chat_messages
+from disrouter.errors import AgentError, ContextError
+from disrouter.seeds import seed_of
+from disrouter.types import AgentCard, Completion, Look, Query, Sampling, Scenario, Usage
+
+__all__ = ["Prefilled", "Runtime", "Stream", "unread"]
+
+Tokens = tuple[int, ...]
+
+_DIGITS = 6
+"""Decimals of a confidence: float32 is good for no more, and rounding hides in which order threads summed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """State of a look: the prompt's place in a prefill, from which the answer may go on."""
+
+    prefill: Prefill
+    row: int
+
+
+class Runtime:
+    """A loaded agent: its model, its tokenizer, and how it says no."""
+
+    def __init__(
+        self, card: AgentCard, path: Path, device: Device, *, rejection: str, scenario_prompt: bool, max_tokens: int
+    ) -> None:
+        """Load the model in a folder.
+
+        Raises:
+            ModelError: It cannot be loaded, or cannot say the rejection text.
+        """
+        self._name, self._scenario_prompt, self._max_tokens = card.name, scenario_prompt, max_tokens
+        self._loaded = load_model(path, device)
+        self.tokenizer = self._loaded.tokenizer
+        self._rejection = rejection_tokens(self._loaded, rejection, card.name)
+        pad: Any = self.tokenizer.pad_token_id
+        self.engine = Engine(self._loaded.model, eos=self._loaded.eos, pad=pad if isinstance(pad, int) else 0)
+        known = [n for n in (card.context_length, self._loaded.context_length) if n is not None]
+        self._context_length = min(known, default=None)
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """Keep a small model on one thread: its matrices are too small to share."""
+        if not self.engine.exact:
+            yield
+            return
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def prompts(self, queries: Iterable[Query], scenario: Scenario) -> list[Tokens]:
+        """Return the tokens of every query's prompt.
+
+        Raises:
+            ContextError: A query is longer than the agent can take.
+            AgentError: The chat template refuses the messages.
+        """
+        asked = list(queries)
+        told = scenario if self._scenario_prompt else None
+        try:
+            prompts: Any = self.tokenizer.apply_chat_template(
+                [chat_messages(query, told) for query in asked],
+                add_generation_prompt=True,
+                return_dict=False,
+                # What a user writes stays text: no query can forge the end of its turn or a system message.
+                sanitize_control_tokens=True,
+            )
+        except TemplateError as exc:
+            raise AgentError(
+                f"The chat template of agent '{self._name}' refuses the messages: {exc}",
+                hint="if it knows no system messages, set `scenario_prompt: false` for this agent",
+            ) from exc
+        for query, prompt in zip(asked, prompts, strict=True):
+            if not prompt:
+                raise AgentError(f"The chat template of agent '{self._name}' makes no prompt of query '{query.id}'.")
+            if self._context_length is not None and len(prompt) >= self._context_length:
+                raise ContextError(
+                    f"Query '{query.id}' is too long for agent '{self._name}': its prompt has {len(prompt)} "
+                    f"tokens, and the agent takes {self._context_length} together with the answer.",
+                    hint="shorten the query, or give the network an agent with a longer context",
+                )
+        return [tuple(prompt) for prompt in prompts]
+
+    def look(self, query: Query, scenario: Scenario) -> Look:
+        """Return the look at one query, with the prefill as its state."""
+        start = time.perf_counter()
+        prefill = self.engine.prefill(self.prompts([query], scenario))
+        look = self._looks(prefill, [query])[0]
+        return replace(look, seconds=time.perf_counter() - start, state=Prefilled(prefill, 0))
+
+    def open(self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling) -> Stream:
+        """Return the answer to one query, about to be decoded: from the look's prefill where it is of this prompt."""
+        prompts = self.prompts([query], scenario)
+        state = look.state if look is not None else None
+        if not (
+            isinstance(state, Prefilled)
+            and state.prefill.engine is self.engine
+            and state.prefill.prompts[state.row] == prompts[0]
+        ):
+            state = Prefilled(self.engine.prefill(prompts), 0)
+        decoder = Decoder(state.prefill, [state.row], self._answering([query], prompts, sampling))
+        return Stream(self, decoder, len(prompts[0]), look)
+
+    def run(
+        self, queries: Sequence[Query], prompts: Sequence[Tokens], sampling: Sampling, samples: int
+    ) -> list[tuple[Look, list[Completion]]]:
+        """Return the looks at one batch of queries and that many answers to each; seconds are shares of the batch."""
+        start = time.perf_counter()
+        prefill = self.engine.prefill(prompts)
+        looks = self._looks(prefill, queries)
+        seconds = (time.perf_counter() - start) / len(queries)
+        looks = [replace(look, seconds=seconds) for look in looks]
+        if not samples:
+            return [(look, []) for look in looks]
+
+        start = time.perf_counter()
+        rows = [row for row in range(len(queries)) for _ in range(samples)]
+        decoder = Decoder(prefill, rows, self._answering(queries, prompts, sampling, samples))
+        decoder.run()
+        answers = decoder.answers()
+        texts = [decode(self.tokenizer, tokens) for tokens in answers]
+        seconds = (time.perf_counter() - start) / len(rows)
+        completions = [
+            self.completion(text, tokens, len(prompts[row]), seconds)
+            for row, text, tokens in zip(rows, texts, answers, strict=True)
+        ]
+        return [(look, completions[row * samples : (row + 1) * samples]) for row, look in enumerate(looks)]
+
+    def completion(self, text: str, tokens: Sequence[int], prompt_tokens: int, seconds: float) -> Completion:
+        """Return the end of an answer; the token that ends it counts as written."""
+        stopped = bool(tokens) and tokens[-1] in self._loaded.eos
+        return Completion(
+            text=text,
+            usage=Usage(prompt_tokens, len(tokens)),
+            finish_reason="stop" if stopped else "length",
+            seconds=seconds,
+        )
+
+    def _looks(self, prefill: Prefill, queries: Sequence[Query]) -> list[Look]:
+        """Return the confidence and the own word that the first token's scores hold.
+
+        Raises:
+            AgentError: The scores are not numbers.
+        """
+        first = self._rejection.first
+        scores = prefill.logits[: len(queries)].cpu().double()
+        rejects: list[float] = scores.softmax(-1)[:, first].tolist()
+        words: list[bool] = (scores.argmax(-1) != first).tolist()
+        looks = []
+        for query, prompt, reject, word in zip(queries, prefill.prompts, rejects, words, strict=True):
+            if reject != reject:
+                raise AgentError(
+                    f"Agent '{self._name}' gave scores that are not numbers for query '{query.id}'.",
+                    hint="its weights are damaged, or overflow in the precision they were saved in",
+                )
+            usage = Usage(prompt_tokens=len(prompt))
+            looks.append(Look(confidence=round(1.0 - reject, _DIGITS), accepts=word, usage=usage))
+        return looks
+
+    def _answering(
+        self, queries: Sequence[Query], prompts: Sequence[Tokens], sampling: Sampling, samples: int = 1
+    ) -> Answering:
+        """Return how that many answers to every query are decoded."""
+        most = self._max_tokens if sampling.max_tokens is None else min(self._max_tokens, sampling.max_tokens)
+        room = [most if self._context_length is None else self._context_length - len(p) for p in prompts]
+        return Answering(
+            limits=[min(most, left) for left in room for _ in range(samples)],
+            temperature=sampling.temperature,
+            seeds=[seed_of(sampling.seed + k, query.id) for query in queries for k in range(samples)],
+            banned=self._rejection.first if self._rejection.whole else None,
+            banned_first=self._rejection.first,
+        )
+
+
+class Stream:
+    """One answer being decoded, a token at a time."""
+
+    def __init__(self, runtime: Runtime, decoder: Decoder, prompt_tokens: int, look: Look | None) -> None:
+        self._runtime, self._decoder, self._prompt_tokens, self._look = runtime, decoder, prompt_tokens, look
+        self._reader = DeltaReader(runtime.tokenizer)
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer has ended."""
+        return self._decoder.done
+
+    def next(self) -> str:
+        """Decode one token and return the text it adds."""
+        self._decoder.step()
+        return self._reader.push(self._decoder.last())
+
+    def close(self, seconds: float) -> tuple[str, Completion]:
+        """Return the text still held back, and the answer's end."""
+        rest, text = self._reader.finish()
+        tokens = self._decoder.answers()[0]
+        completion = self._runtime.completion(text, tokens, self._prompt_tokens, seconds)
+        return rest, unread(completion, self._look)
+
+
+def unread(completion: Completion, look: Look | None) -> Completion:
+    """Return the completion without the prompt tokens that a look has paid for."""
+    read = look.usage.prompt_tokens if look is not None else 0
+    usage = replace(completion.usage, prompt_tokens=max(0, completion.usage.prompt_tokens - read))
+    return replace(completion, usage=usage)

@@ -1,0 +1,48 @@
+"""The command line: read options, call a function, print. Results to standard output, talk to standard error.
+
+Nothing heavy is imported before a command runs that needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from disrouter import __version__
+from disrouter.cli._errors import Program
+from disrouter.cli._options import examples_as_typed
+from disrouter.cli.agents import agents
+from disrouter.cli.ask import ask
+from disrouter.cli.demo import demo
+from disrouter.cli.eval import evaluate
+from disrouter.cli.lab import lab
+
+__all__ = ["cli", "main"]
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "--version", message="disrouter %(version)s")
+@click.option("--traceback", is_flag=True, help="Show where in the code an error comes from.")
+@examples_as_typed
+def cli(traceback: bool) -> None:
+    """Networks of language models that decide for themselves: answer, or pass the query on.
+
+      disrouter demo                    five real models route real queries; what that is worth
+      disrouter ask "47+385" --trace    one answer, and the way to it
+
+    Every command explains itself with --help; every listing has --json.
+    """
+
+
+for command in (demo, ask, evaluate, agents, lab):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the program on the arguments of the process; ends the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal that cannot show a character gets a substitute, not a crash in the middle of an answer.
+            stream.reconfigure(errors="replace")
+    cli.main(prog_name="disrouter")

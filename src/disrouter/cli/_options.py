@@ -1,0 +1,149 @@
+"""Options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from disrouter.errors import UsageError
+
+if TYPE_CHECKING:
+    from disrouter.network import Network
+    from disrouter.types import Scenario
+
+__all__ = [
+    "at_least",
+    "examples_as_typed",
+    "json_option",
+    "limit_option",
+    "network_of",
+    "network_option",
+    "policy_option",
+    "scenario_option",
+    "seed_option",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def examples_as_typed(function: F) -> F:
+    """Keep indented paragraphs of a command's docstring, its examples, as they are: click would fill them."""
+    function.__doc__ = re.sub(r"\n\n(?= )", "\n\n\b\n", inspect.cleandoc(function.__doc__ or ""))
+    return function
+
+
+def network_option(function: F) -> F:
+    """Add --network."""
+    return click.option(
+        "--network",
+        "network_name",
+        default="lab",
+        show_default=True,
+        metavar="FILE|NAME",
+        help="A network file, or the name of an embedded network: lab, lab-flops.",
+    )(function)
+
+
+def policy_option(function: F) -> F:
+    """Add --policy."""
+    return click.option(
+        "--policy",
+        metavar="NAME",
+        help="Decide by this policy instead of the network's: own-word, paper, threshold=0.7.",
+    )(function)
+
+
+def json_option(what: str) -> Callable[[F], F]:
+    """Add --json, which prints ``what``."""
+    return click.option("--json", "as_json", is_flag=True, help=f"Print {what}, and nothing else, to standard output.")
+
+
+def seed_option(default: int, what: str) -> Callable[[F], F]:
+    """Add --seed."""
+    return click.option("--seed", type=int, default=default, show_default=True, help=what)
+
+
+def scenario_option(function: F) -> F:
+    """Add --scenario, once."""
+    return click.option(
+        "--scenario",
+        metavar="NAME|ALPHA",
+        callback=lambda _context, _parameter, value: None if value is None else scenario_named(value),
+        help="performance-first, balance, cost-first, or any alpha from 0 to 1; the network's own if left out.",
+    )(function)
+
+
+def limit_option(default: int | None, what: str) -> Callable[[F], F]:
+    """Add --limit, a whole number from 1."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, value: int | None) -> int | None:
+        if value is not None and value < 1:
+            raise UsageError(
+                f"--limit {value} leaves nothing to do: it must be a whole number from 1.",
+                hint="leave it out for the default",
+            )
+        return value
+
+    return click.option("--limit", type=int, default=default, show_default=True, callback=check, help=what)
+
+
+def at_least(smallest: float) -> Callable[[click.Context, click.Parameter, float | None], float | None]:
+    """Return a check that a number is finite and not below ``smallest``."""
+
+    def check(_context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+        if value is not None and not smallest <= value < math.inf:
+            raise UsageError(f"{parameter.opts[0]} {value:g} is not usable: give a number from {smallest:g}.")
+        return value
+
+    return check
+
+
+def scenario_named(value: str) -> Scenario:
+    """Return the scenario of a name or an alpha."""
+    from disrouter.utility import scenario_of
+
+    return scenario_of(value)
+
+
+def network_of(
+    name: str, *, policy: str | None = None, max_hops: int | None = None, max_cost: float | None = None
+) -> Network:
+    """Return the network of a file or name, with the policy and the limits that were asked for.
+
+    Raises:
+        UsageError: There is no such network or policy, or a limit is not usable.
+    """
+    from disrouter.config import load
+
+    network = load(name)
+    limits = network.limits
+    if max_hops is not None:
+        limits = replace(limits, max_hops=max_hops)
+    if max_cost is not None:
+        limits = replace(limits, max_cost=max_cost)
+    return network.replace(policy=_policy_named(policy) if policy else None, limits=limits)
+
+
+def _policy_named(text: str) -> Any:
+    """Return the policy of ``name`` or ``name=value``, the value that of the policy's only setting."""
+    from disrouter.policies import policy_of
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        return policy_of(name)
+    setting = {"threshold": "threshold", "paper": "gamma"}.get(name)
+    if setting is None:
+        policy_of(name)  # an unknown name is the first thing to say
+        raise UsageError(f"Policy '{name}' takes no value, but --policy gives it '{value}'.", hint=f"--policy {name}")
+    try:
+        return policy_of({"name": name, setting: float(value)})
+    except ValueError:
+        raise UsageError(
+            f"--policy {text}: '{value}' is not a number.", hint=f"for example --policy {name}=0.5"
+        ) from None

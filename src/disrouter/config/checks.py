@@ -1,0 +1,206 @@
+"""Checks: every reason why the content of a network file is no usable network, each as one line.
+
+A line names the place, the bad value, what is allowed and the next step. Parts are checked as far as they can be
+read, so that one look at the messages is enough to mend a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from disrouter import _graph
+from disrouter.agents.folders import check_model_folder
+from disrouter.config.parts import model_path, price_of, recordings_of
+from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec
+from disrouter.errors import ConfigError, DisrouterError, MissingExtraError
+from disrouter.network import Limits, limit_problems
+from disrouter.policies import policy_of
+from disrouter.types import AgentCard, Price, Scenario
+from disrouter.utility import scenario_of
+
+__all__ = ["problems_of"]
+
+T = TypeVar("T")
+
+LONGEST_VALUE = 60
+"""Characters of a bad value that a message repeats."""
+
+
+def problems_of(content: Mapping[Any, Any], folder: Path) -> list[str]:
+    """Return every problem of a network file's content; model paths are relative to ``folder``.
+
+    Raises:
+        MissingExtraError: What is needed to read an outcome table is not installed.
+    """
+    return [*_schema_problems(content), *_meaning_problems(content, folder)]
+
+
+def _schema_problems(content: Mapping[Any, Any]) -> list[str]:
+    """Return what is wrong with single keys and values."""
+    try:
+        NetworkSpec.model_validate(content)
+    except ValidationError as exc:
+        return [_sentence(error) for error in exc.errors(include_url=False)]
+    return []
+
+
+def _sentence(error: ErrorDetails) -> str:
+    loc = error["loc"]
+    if error["type"] == "invalid_key" or loc[-1] == "[key]":
+        holder = _place(loc[:-1] if error["type"] == "invalid_key" else loc[:-2])[0]
+        return f"{holder or 'the file'}: key {_shown(error['input'])} is not text; put it in quotes"
+    where, model, field = _place(loc)
+    if error["type"] == "extra_forbidden":
+        known = list(model.model_fields)
+        close = get_close_matches(str(loc[-1]), known, n=1)
+        suggestion = f"; did you mean '{close[0]}'?" if close else ""
+        return f"{where}: unknown key; known: {', '.join(known)}{suggestion}"
+    allowed = field.description if field else f"a mapping with {', '.join(model.model_fields)}"
+    if error["type"] == "missing":
+        return f"{where}: missing; give {allowed}"
+    return f"{where}: {_shown(error['input'])} is not allowed; give {allowed}"
+
+
+def _place(loc: Sequence[str | int]) -> tuple[str, type[BaseModel], FieldInfo | None]:
+    """Return a location as text, the spec it lies in, and its field where the location is one."""
+    text = ""
+    spec: type[BaseModel] = NetworkSpec
+    field: FieldInfo | None = None
+    inner: type[BaseModel] | None = NetworkSpec  # the spec that the next key belongs to
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+            continue
+        text += f".{part}" if text else part
+        if inner is not None:
+            spec, field = inner, inner.model_fields.get(part)
+            inner = _spec_in(field.annotation) if field else None
+    if loc and isinstance(loc[-1], int) and inner is not None:  # a whole element of a list, not one of its keys
+        return text, inner, None
+    return text, spec, field
+
+
+def _spec_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((spec for part in get_args(annotation) if (spec := _spec_in(part))), None)
+
+
+def _meaning_problems(content: Mapping[Any, Any], folder: Path) -> Iterator[str]:
+    """Yield what is wrong with the file as a whole, as far as its parts can be read."""
+    items = content.get("agents")
+    items = items if isinstance(items, list) else []
+    specs = {i: spec for i, item in enumerate(items) if (spec := _read(AgentSpec, item)) is not None}
+    names = [item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)]
+    unit = _read(float, content.get("cost_unit"))
+    edges = _read(dict[str, list[str]], content.get("edges"))
+
+    yield from (f"agents: the name '{name}' is given twice" for name in dict.fromkeys(names) if names.count(name) > 1)
+    prices: dict[str, Price] = {}
+    for i, spec in specs.items():
+        problem = _price_problem(spec, unit_given=content.get("cost_unit") is not None)
+        if problem:
+            yield f"agents[{i}].price: {problem}"
+        elif spec.price.cost is not None or unit:
+            prices[spec.name] = price_of(spec, unit)
+        yield from (f"agents[{i}].model: {problem}" for problem in _model_problems(spec, folder))
+    for key, reader, default in (("policy", policy_of, "own-word"), ("scenario", _scenario, "balance")):
+        try:
+            reader(content.get(key, default))
+        except DisrouterError as exc:
+            yield f"{key}: {_on_one_line(exc)}"
+    yield from _edge_problems(content, names, edges, specs, prices)
+
+
+def _edge_problems(
+    content: Mapping[Any, Any],
+    names: Sequence[str],
+    edges: Mapping[str, list[str]] | None,
+    specs: Mapping[int, AgentSpec],
+    prices: Mapping[str, Price],
+) -> Iterator[str]:
+    """Yield what is wrong with the graph, and with the limits as far as they depend on it."""
+    chosen: _graph.Edges
+    if edges is not None:
+        chosen = {name: tuple(successors) for name, successors in edges.items()}
+    elif content.get("edges") is None and len(prices) == len(names):
+        if len({type(price) for price in prices.values()}) > 1:
+            yield "edges: prices per query and per token cannot be ordered into a cascade; give the edges"
+            return
+        chosen = _graph.cascade({name: prices[name].rank for name in dict.fromkeys(names) if name in prices})
+    else:
+        return  # without readable edges or prices there is no graph to check
+    unique = list(dict.fromkeys(names))
+    duties = {spec.name: spec.always_answers for spec in specs.values() if spec.always_answers is not None}
+    problems = _graph.graph_problems(unique, chosen, duties)
+    yield from (f"edges: {problem}" for problem in problems)
+    limits = _read(LimitsSpec, content.get("limits"))
+    if limits is None or problems or not unique:
+        return
+    entry = _graph.entries_of(unique, chosen)[0]
+    if entry in prices:
+        card = AgentCard(name=entry, price=prices[entry])
+        yield from (f"limits: {problem}" for problem in limit_problems(Limits(max_cost=limits.max_cost), card))
+
+
+def _price_problem(spec: AgentSpec, *, unit_given: bool) -> str | None:
+    price = spec.price
+    per_query = price.cost is not None
+    per_token = price.input is not None or price.output is not None
+    if per_query and per_token:
+        return "cost excludes input and output; give either a price per query or one per token"
+    if not per_query and not per_token:
+        return "no price; give cost, or input and output"
+    if per_query:
+        return None
+    if price.input is None or price.output is None:
+        missing = "input" if price.input is None else "output"
+        return f"{missing} is missing; give both input and output, in money per million tokens"
+    if "look_share" in price.model_fields_set:
+        return "look_share goes with cost only; a look pays for the tokens it reads"
+    if not unit_given:
+        return "prices per token need a cost_unit at the top of the file, the money that counts as a cost of 1"
+    return None
+
+
+def _model_problems(spec: AgentSpec, folder: Path) -> list[str]:
+    try:
+        if spec.backend == "transformers":
+            check_model_folder(model_path(spec.model, folder))
+        else:
+            recordings_of(model_path(spec.model, folder), spec.name)
+    except MissingExtraError:
+        raise  # nothing in the file can mend that
+    except DisrouterError as exc:
+        return [_on_one_line(exc)]
+    return []
+
+
+def _scenario(value: object) -> Scenario:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ConfigError(f"{_shown(value)} is not allowed; give the name of a scenario or an alpha from 0 to 1")
+    return scenario_of(value)
+
+
+def _read(kind: type[T], value: object) -> T | None:
+    """Return a part of the file if it can be read; what is wrong with it otherwise is told elsewhere."""
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError:
+        return None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+
+
+def _on_one_line(error: DisrouterError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint else error.message

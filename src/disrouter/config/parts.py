@@ -1,0 +1,103 @@
+"""Parts: the agents, prices and paths that the entries of a network file stand for."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from disrouter.agents.recorded import RecordedAgent, Recording
+from disrouter.config.schema import AgentSpec
+from disrouter.errors import DataError, MissingExtraError
+from disrouter.types import Agent, AgentCard, Price, QueryPrice, TokenPrice
+
+if TYPE_CHECKING:
+    from disrouter.evaluation.outcomes import OutcomeTable
+
+__all__ = ["agent_of", "model_path", "price_of", "recordings_of"]
+
+
+def agent_of(spec: AgentSpec, unit: float | None, folder: Path) -> Agent:
+    """Return the agent of a checked entry; a model is loaded only at its first look.
+
+    Raises:
+        MissingExtraError: What is needed to read an outcome table is not installed.
+    """
+    card = AgentCard(
+        name=spec.name,
+        price=price_of(spec, unit),
+        context_length=spec.context_length,
+        details={"backend": spec.backend, "model": spec.model},
+    )
+    path = model_path(spec.model, folder)
+    if spec.backend == "recorded":
+        return RecordedAgent(card, recordings_of(path, spec.name))
+    from disrouter.agents.transformers import TransformersAgent
+
+    return TransformersAgent(
+        card,
+        path,
+        rejection=spec.rejection,
+        scenario_prompt=spec.scenario_prompt,
+        self_assessment=spec.self_assessment,
+        max_tokens=spec.max_tokens,
+    )
+
+
+def price_of(spec: AgentSpec, unit: float | None) -> Price:
+    """Return the price of a checked entry; ``unit`` is the file's ``cost_unit``."""
+    price = spec.price
+    if price.cost is not None:
+        return QueryPrice(cost=price.cost, look_share=price.look_share)
+    # Checked before: per token both prices and the unit are given.
+    assert price.input is not None and price.output is not None and unit is not None
+    return TokenPrice(input=price.input, output=price.output, unit=unit)
+
+
+def model_path(model: str, folder: Path) -> Path:
+    """Return where a model lies: a shipped checkpoint, or a path relative to the network file."""
+    if model.startswith("lab:"):
+        from disrouter.lab.family import checkpoint_path
+
+        return checkpoint_path(model.removeprefix("lab:"))
+    return folder / Path(model).expanduser()  # an absolute path stays as it is
+
+
+def recordings_of(path: Path, agent: str) -> list[Recording]:
+    """Return what an outcome table holds of one agent.
+
+    Raises:
+        DataError: There is no usable table.
+        UnknownNameError: The table does not know the agent.
+    """
+    if not path.is_file():
+        raise DataError(f"There is no outcome table at '{path}'.", hint="give a Parquet file that an evaluation wrote")
+    table = _table(path, path.stat().st_mtime_ns)
+    scenarios, _, queries = table.shape
+    place = table.agent_index(agent)
+    rows = (table.cell(s, place, q) for s in range(scenarios) for q in range(queries))
+    return [
+        Recording(
+            query_id=row.query_id,
+            scenario=row.scenario,
+            confidence=row.confidence,
+            accepts=row.accepts,
+            answer=row.answer,
+            prompt_tokens=row.prompt_tokens,
+            answer_tokens=row.answer_tokens,
+            look_seconds=row.look_seconds,
+            answer_seconds=row.answer_seconds,
+            failure=row.failure,
+        )
+        for row in rows
+    ]
+
+
+@lru_cache(maxsize=4)  # the agents of a network usually share one table
+def _table(path: Path, changed: int) -> OutcomeTable:
+    try:
+        from disrouter.evaluation.outcomes import OutcomeTable
+
+        return OutcomeTable.read(path)
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError.of("Backend 'recorded'", "eval") from exc

@@ -1,0 +1,204 @@
+"""Replay: route a whole outcome table through a network, without its models, as routing live would.
+
+Routes in which nothing goes wrong are arithmetic over columns. A query on which an agent of the network broke, and a
+network with limits or with a policy that picks among several successors, goes through the live router itself, over
+recorded agents: those rules exist once. A limit on seconds is then held against the recorded seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disrouter.agents.recorded import RecordedAgent, Recording
+from disrouter.errors import DataError
+from disrouter.evaluation.methods import Choice
+from disrouter.evaluation.outcomes import OutcomeTable
+from disrouter.network import Limits, Network
+from disrouter.policies import POLICIES
+from disrouter.types import Hop, Query, Trace, Usage
+
+__all__ = ["Replay", "accepted", "fitted", "recorded_network", "replay", "traces"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replay:
+    """All routes of a table through a network."""
+
+    choice: Choice
+    """Who answered, with which score, at which cost."""
+
+    received: NDArray[np.bool_]
+    """Which queries reached which agent, shape (S, A, Q): the stream it actually sees."""
+
+    answered: NDArray[np.bool_]
+    """Which queries which agent answered, shape (S, A, Q)."""
+
+
+def fitted(table: OutcomeTable, network: Network) -> OutcomeTable:
+    """Return the table of the network's agents at the network's prices.
+
+    Raises:
+        DataError: The network has an agent that the table has no outcomes of.
+    """
+    missing = [name for name in network.agents if name not in table.agents]
+    if missing:
+        listed = ", ".join(f"'{name}'" for name in missing)
+        raise DataError(
+            f"The outcome table has no outcomes of {listed} of network '{network.name}'. "
+            f"It has: {', '.join(repr(name) for name in table.agents)}.",
+            hint="evaluate the network itself, or drop the agent with `network.without(...)`",
+        )
+    prices = {name: agent.card.price for name, agent in network.agents.items()}
+    return table.select(agents=list(network.agents)).repriced(prices)
+
+
+def accepted(table: OutcomeTable, network: Network) -> NDArray[np.bool_]:
+    """Return what every agent would do with *every* query, shape (S, A, Q): True answers, False rejects or breaks.
+
+    This is the local decision, whoever else is in the network and whatever reaches the agent.
+    """
+    words = np.where(table.accepts >= 0, table.accepts == 1, np.isnan(table.confidence) | (table.confidence > 0.5))
+    decided = np.ones(table.shape, dtype=bool)
+    for a, name in enumerate(table.agents):
+        if not network.successors(name) or network.always_answers.get(name):
+            continue
+        for s, scenario in enumerate(table.scenarios):
+            decided[s, a] = network.policy.accepts(table.confidence[s, a], words[s, a], scenario)
+    return decided & ~table.failed
+
+
+def replay(table: OutcomeTable, network: Network) -> Replay:
+    """Route every query of a table in every scenario. The table must be :func:`fitted` to the network."""
+    decided = accepted(table, network)
+    scenarios, _, queries = table.shape
+    received = np.zeros(table.shape, dtype=bool)
+    answered = np.zeros(table.shape, dtype=bool)
+    agent = np.full((scenarios, queries), -1)
+    score, cost, looks = (np.zeros((scenarios, queries)) for _ in range(3))
+    travelling = np.ones((scenarios, queries), dtype=bool)
+    for name in network.chain:
+        a = table.agent_index(name)
+        received[:, a] = travelling
+        answered[:, a] = travelling & decided[:, a]
+        agent[answered[:, a]] = a
+        score = np.where(answered[:, a], table.score[:, a], score)
+        cost = np.where(answered[:, a], table.answer_cost[:, a], cost)
+        travelling = travelling & ~decided[:, a]
+        looks = np.where(travelling, looks + table.look_cost[:, a], looks)
+    cost_full = looks + cost
+    for s, q, trace in _routed(table, network, _irregular(table, network)):
+        places = [table.agent_index(hop.agent) for hop in trace.hops]
+        received[s, :, q] = answered[s, :, q] = False
+        received[s, places, q] = True
+        last = places[-1] if trace.agent is not None else -1
+        agent[s, q] = last
+        if last >= 0:
+            answered[s, last, q] = True
+        score[s, q] = 0.0 if last < 0 else table.score[s, last, q]
+        cost[s, q], cost_full[s, q] = trace.cost, trace.cost_full
+    choice = Choice(agent=agent, score=score, cost=cost, cost_full=cost_full)
+    return Replay(choice=choice, received=received, answered=answered)
+
+
+def traces(table: OutcomeTable, network: Network, *, scored: bool = True) -> Iterator[Trace]:
+    """Yield the trace of every query in every scenario, equal to that of routing live over the recorded agents.
+
+    Scenario by scenario, in the table's order of queries. Live routing does not grade: without ``scored`` neither
+    does this. The table must be :func:`fitted` to the network.
+    """
+    decided = accepted(table, network)
+    chain = [table.agent_index(name) for name in network.chain]
+    irregular = _irregular(table, network)
+    routed = {(s, q): trace for s, q, trace in _routed(table, network, irregular)}
+    for s in range(table.shape[0]):
+        for q in range(table.shape[2]):
+            trace = routed.get((s, q)) or _regular(table, decided, chain, s, q)
+            yield replace(trace, score=_score(table, trace, s, q)) if scored else trace
+
+
+def recorded_network(table: OutcomeTable, network: Network, places: Sequence[int] | None = None) -> Network:
+    """Return the network with every agent replaced by its recordings (of the queries at these places only)."""
+    chosen = range(table.shape[2]) if places is None else places
+    agents = {}
+    for name, agent in network.agents.items():
+        a = table.agent_index(name)
+        cells = (table.cell(s, a, q) for s in range(table.shape[0]) for q in chosen)
+        recordings = [
+            Recording(
+                query_id=row.query_id,
+                scenario=row.scenario,
+                confidence=row.confidence,
+                accepts=row.accepts,
+                answer=row.answer,
+                prompt_tokens=row.prompt_tokens,
+                answer_tokens=row.answer_tokens,
+                look_seconds=row.look_seconds,
+                answer_seconds=row.answer_seconds,
+                failure=row.failure,
+            )
+            for row in cells
+        ]
+        agents[name] = RecordedAgent(agent.card, recordings)
+    return Network(
+        network.name,
+        agents,
+        network.edges,
+        policy=network.policy,
+        scenario=network.scenario,
+        limits=network.limits,
+        always_answers=network.always_answers,
+    )
+
+
+def _irregular(table: OutcomeTable, network: Network) -> NDArray[np.bool_]:
+    """Return which routes, shape (S, Q), need the live router."""
+    limited = network.limits != Limits()
+    picks = type(network.policy) not in POLICIES.values() and any(len(to) > 1 for to in network.edges.values())
+    if limited or picks:
+        return np.ones((table.shape[0], table.shape[2]), dtype=bool)
+    return np.asarray(table.failed.any(axis=1), dtype=np.bool_)
+
+
+def _routed(table: OutcomeTable, network: Network, which: NDArray[np.bool_]) -> Iterator[tuple[int, int, Trace]]:
+    """Yield the routes marked in ``which`` (S, Q) as the live router goes them."""
+    if not which.any():
+        return
+    live = recorded_network(table, network, np.flatnonzero(which.any(axis=0)).tolist())
+
+    async def route_all() -> list[tuple[int, int, Trace]]:
+        return [
+            (int(s), int(q), await live.route(Query(id=table.query_ids[q], messages=()), table.scenarios[s]))
+            for s, q in np.argwhere(which)
+        ]
+
+    yield from asyncio.run(route_all())
+
+
+def _regular(table: OutcomeTable, decided: NDArray[np.bool_], chain: list[int], s: int, q: int) -> Trace:
+    """Return the trace of a route in which no agent broke and no limit held."""
+    hops: list[Hop] = []
+    for a in chain:
+        row, answers = table.cell(s, a, q), bool(decided[s, a, q])
+        hops.append(
+            Hop(
+                agent=row.agent,
+                decision="answer" if answers else "reject",
+                confidence=row.confidence,
+                usage=Usage(row.prompt_tokens, row.answer_tokens if answers else 0),
+                cost=row.answer_cost if answers else row.look_cost,
+                seconds=row.look_seconds + row.answer_seconds if answers else row.look_seconds,
+            )
+        )
+        if answers:
+            break
+    answer: str | None = table.answer[s, chain[len(hops) - 1], q]
+    return Trace(query_id=table.query_ids[q], scenario=table.scenarios[s], hops=tuple(hops), answer=answer)
+
+
+def _score(table: OutcomeTable, trace: Trace, s: int, q: int) -> float:
+    return 0.0 if trace.agent is None else float(table.score[s, table.agent_index(trace.agent), q])

@@ -1,0 +1,312 @@
+"""Networks: agents with the edges along which they may pass queries."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeAlias
+
+from disrouter import _graph
+from disrouter.errors import AgentError, ConfigError, UnknownNameError, UsageError
+from disrouter.policies import OwnWord, Policy
+from disrouter.routing import Walk
+from disrouter.types import (
+    Agent,
+    AgentCard,
+    Completion,
+    Hop,
+    Look,
+    Price,
+    Query,
+    QueryPrice,
+    Sampling,
+    Scenario,
+    Trace,
+)
+from disrouter.utility import BALANCE, scenario_of
+
+__all__ = ["Limits", "Network", "ScenarioLike", "limit_problems"]
+
+ScenarioLike: TypeAlias = Scenario | str | float
+"""A scenario, its name, or an alpha in [0, 1]."""
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How far a query may travel. At a limit the agent that would pass on answers instead. None means no limit."""
+
+    max_hops: int | None = None
+    """Most agents consulted per query, failing ones included; at least 1."""
+
+    max_cost: float | None = None
+    """Most normalised cost per query, looks and failures included; above 0. Agents whose answer would cost more are
+    not asked. A bound with prices per query. With token prices it is an estimate: an answer is taken to be as long as
+    ``max_tokens``, or without it as long as the query."""
+
+    max_seconds: float | None = None
+    """Nobody new is asked after this many seconds; above 0. An agent at work is not interrupted."""
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"limit {name} {value!r} is not usable: give {allowed}"
+            for name, value, allowed, usable in (
+                ("max_hops", self.max_hops, "a whole number from 1", lambda v: isinstance(v, int) and v >= 1),
+                ("max_cost", self.max_cost, "a number above 0", lambda v: 0 < v < math.inf),
+                ("max_seconds", self.max_seconds, "a number above 0", lambda v: 0 < v < math.inf),
+            )
+            if value is not None and not usable(value)
+        ]
+        if problems:
+            raise ConfigError("; ".join(problems) + ".", hint="leave a limit out to have none")
+
+
+def limit_problems(limits: Limits, entry: AgentCard) -> list[str]:
+    """Return why no route could keep the limits: the agent asked first must always be able to answer."""
+    price = entry.price
+    if limits.max_cost is None or not isinstance(price, QueryPrice) or price.cost <= limits.max_cost:
+        return []
+    return [
+        f"max_cost {limits.max_cost:g} is below the price {price.cost:g} of '{entry.name}', the first agent asked: "
+        f"no query could be answered; raise max_cost to at least {price.cost:g} or ask a cheaper agent first"
+    ]
+
+
+class Network:
+    """A directed acyclic graph of agents in which every query travels from the one entry to an answer.
+
+    Agents without successors always answer. A network is an agent itself, so networks nest: seen from outside it
+    looks at no cost, always accepts, and streams the answer of its inner route.
+
+    Args:
+        name: Name of the network, in messages and as an agent.
+        agents: The agents, by name or as a sequence.
+        edges: For every agent whom it may pass to, the preferred one first. Default: the cascade by rising price.
+        policy: The local rule of every agent.
+        scenario: Used where a call names none.
+        limits: How far a query may travel.
+        always_answers: True for agents that answer whatever the policy says; False for agents that must be able to
+            reject, and so cannot stand at the end.
+        price: What the network is charged at inside another one. Default: the price of its dearest agent, with a
+            free look; for one answer that is the most the paper's cost can be.
+
+    Raises:
+        ConfigError: The agents, edges and limits make no usable network; all problems are reported together.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        agents: Mapping[str, Agent] | Sequence[Agent],
+        edges: Mapping[str, Sequence[str]] | None = None,
+        *,
+        policy: Policy | None = None,
+        scenario: ScenarioLike = BALANCE,
+        limits: Limits | None = None,
+        always_answers: Mapping[str, bool] | None = None,
+        price: Price | None = None,
+    ) -> None:
+        named = list(agents.items()) if isinstance(agents, Mapping) else [(agent.card.name, agent) for agent in agents]
+        self.name = name
+        self.agents: Mapping[str, Agent] = MappingProxyType(dict(named))
+        self.policy: Policy = policy or OwnWord()
+        self.scenario = _scenario(scenario)
+        self.limits = limits or Limits()
+        self.always_answers: Mapping[str, bool] = MappingProxyType(dict(always_answers or {}))
+        cards = {name: agent.card for name, agent in named}
+        chosen = (
+            _graph.cascade({name: card.price.rank for name, card in cards.items()})
+            if edges is None
+            else {name: tuple(successors) for name, successors in edges.items()}
+        )
+        problems = [*_name_problems(named, edges), *_graph.graph_problems(list(cards), chosen, self.always_answers)]
+        if not problems:
+            self._entry = _graph.entries_of(cards, chosen)[0]
+            problems = limit_problems(self.limits, cards[self._entry])
+        if problems:
+            raise ConfigError(f"Network '{name}' cannot be used: " + "; ".join(problems) + ".")
+        self.edges: Mapping[str, tuple[str, ...]] = MappingProxyType({name: chosen.get(name, ()) for name in cards})
+        self._own_price = price
+        self._price = price or _dearest(cards.values())
+
+    def __repr__(self) -> str:
+        return f"Network({self.name!r}, {' -> '.join(self.chain)})"
+
+    @property
+    def entry(self) -> str:
+        """Name of the agent that is asked first."""
+        return self._entry
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Names in the order of asking when everybody rejects: from the entry along first successors."""
+        names = [self.entry]
+        while successors := self.edges[names[-1]]:
+            names.append(successors[0])
+        return tuple(names)
+
+    def successors(self, name: str) -> tuple[str, ...]:
+        """Return whom an agent may pass to, the preferred one first; empty for one that always answers.
+
+        Raises:
+            UnknownNameError: The network has no such agent.
+        """
+        self._known(name)
+        return self.edges[name]
+
+    def without(self, *names: str) -> Network:
+        """Return the network with agents dropped and nothing else changed.
+
+        Whoever passed to a dropped agent passes to that agent's successors instead.
+
+        Raises:
+            UnknownNameError: The network has no such agent.
+            ConfigError: What is left is no usable network.
+        """
+        for name in names:
+            self._known(name)
+        kept = {name: agent for name, agent in self.agents.items() if name not in names}
+        return self._changed(agents=kept, edges=_graph.without(list(self.agents), self.edges, names))
+
+    def replace(
+        self,
+        *,
+        policy: Policy | None = None,
+        scenario: ScenarioLike | None = None,
+        limits: Limits | None = None,
+    ) -> Network:
+        """Return the network with another policy, scenario or limits; the agents are shared, not copied."""
+        return self._changed(policy=policy, scenario=scenario, limits=limits)
+
+    async def route(self, query: Query, scenario: ScenarioLike | None = None, sampling: Sampling = GREEDY) -> Trace:
+        """Send a query through the network and return its trace.
+
+        Nothing reaches the user before the end, so an agent that breaks in the middle of its answer is passed over
+        like any other.
+
+        Raises:
+            UsageError: An agent cannot be used at all (say, its checkpoint is damaged).
+            RunError: The policy passed the query to an agent that is no successor.
+        """
+        async with aclosing(self._walk(query, scenario, sampling, streaming=False)) as events:
+            async for event in events:
+                if isinstance(event, Trace):
+                    return event
+        raise AssertionError("a walk ends in a trace")
+
+    def stream(
+        self, query: Query, scenario: ScenarioLike | None = None, sampling: Sampling = GREEDY
+    ) -> AsyncGenerator[str | Hop | Trace, None]:
+        """Send a query through the network and yield what happens: hops, text, and the trace at the end.
+
+        A rejection or failure is yielded as it settles; then the answer's text as it is written (from its first piece
+        on the query stays with that agent), the answering hop, and the trace.
+
+        Raises:
+            UsageError: An agent cannot be used at all.
+            RunError: An agent broke after its answer had begun, or the policy passed to no successor.
+        """
+        return self._walk(query, scenario, sampling, streaming=True)
+
+    def ask(self, query: Query | str, scenario: ScenarioLike | None = None, sampling: Sampling = GREEDY) -> Trace:
+        """Route one query and wait for its trace; for scripts and the prompt.
+
+        Raises:
+            UsageError: Called inside a running event loop: await :meth:`route` there.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self.route(_query(query), scenario, sampling))
+        raise UsageError("ask() cannot wait inside a running event loop.", hint="write `await network.route(query)`")
+
+    @property
+    def card(self) -> AgentCard:
+        """The network as others see it when it is an agent of a larger one."""
+        return AgentCard(name=self.name, price=self._price, details={"agents": ", ".join(self.agents)})
+
+    async def look(self, query: Query, scenario: Scenario) -> Look:
+        """Accept, without asking anybody: a network answers every query."""
+        return Look(confidence=None, accepts=True)
+
+    async def answer(
+        self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling
+    ) -> AsyncIterator[str | Completion]:
+        """Stream the answer of the inner route; its usage is that of every agent asked.
+
+        Raises:
+            AgentError: No agent of the network answered.
+        """
+        async with aclosing(self.stream(query, scenario, sampling)) as events:
+            async for event in events:
+                if isinstance(event, str):
+                    yield event
+                elif isinstance(event, Trace):
+                    if event.answer is None:
+                        raise AgentError(f"No agent of network '{self.name}' answered.")
+                    yield Completion(text=event.answer, usage=event.usage, seconds=event.seconds)
+
+    def _walk(
+        self, query: Query, scenario: ScenarioLike | None, sampling: Sampling, *, streaming: bool
+    ) -> AsyncGenerator[str | Hop | Trace, None]:
+        chosen = self.scenario if scenario is None else _scenario(scenario)
+        return Walk(self, query, chosen, sampling, streaming=streaming).run()
+
+    def _known(self, name: str) -> None:
+        if name not in self.agents:
+            raise UnknownNameError.of("agent", name, self.agents, where=f"network '{self.name}'")
+
+    def _changed(
+        self,
+        *,
+        agents: Mapping[str, Agent] | None = None,
+        edges: Mapping[str, Sequence[str]] | None = None,
+        policy: Policy | None = None,
+        scenario: ScenarioLike | None = None,
+        limits: Limits | None = None,
+    ) -> Network:
+        kept = self.agents if agents is None else agents
+        return Network(
+            self.name,
+            kept,
+            self.edges if edges is None else edges,
+            policy=policy or self.policy,
+            scenario=self.scenario if scenario is None else scenario,
+            limits=limits or self.limits,
+            always_answers={name: value for name, value in self.always_answers.items() if name in kept},
+            price=self._own_price,
+        )
+
+
+def _name_problems(named: Sequence[tuple[str, Agent]], edges: object) -> list[str]:
+    if not named:
+        return ["it has no agents; give at least one"]
+    repeated = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
+    problems = [f"two agents are called '{name}'; names must differ" for name in repeated]
+    problems.extend(
+        f"agent '{agent.card.name}' is listed under the name '{name}'; use its own name"
+        for name, agent in named
+        if agent.card.name != name
+    )
+    if edges is None and len({type(agent.card.price) for _, agent in named}) > 1:
+        problems.append("prices per query and per token cannot be ordered into a cascade; give the edges")
+    return problems
+
+
+def _dearest(cards: Iterable[AgentCard]) -> Price:
+    price = max(cards, key=lambda card: card.price.rank).price
+    return QueryPrice(cost=price.cost, look_share=0.0) if isinstance(price, QueryPrice) else price
+
+
+def _scenario(value: ScenarioLike) -> Scenario:
+    return value if isinstance(value, Scenario) else scenario_of(value)
+
+
+def _query(value: Query | str) -> Query:
+    return Query.from_text(value) if isinstance(value, str) else value

@@ -1,0 +1,292 @@
+"""Routing: the walk of one query through a network.
+
+An agent looks, the policy decides, the agent answers or the query moves on. The caller dispatches every step, so no
+agent holds anything while another thinks.
+
+What happens when things go wrong:
+
+- An agent that breaks makes a hop of kind ``failure``; the query goes to its first successor within the limits.
+- If there is none, the duty to answer falls to the costliest agent that looked before and rejected (then to the next
+  costliest). It answers in a new hop with the reason ``fallback`` that pays for the answer only: the look is paid.
+- If nobody is left, the trace ends without an answer.
+- At a limit the agent that would pass on answers instead, and the hop's reason names the limit.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+from disrouter.errors import AgentError, DisrouterError, InterruptedRunError, RunError, UsageError
+from disrouter.policies import Accept, Pass, Verdict, View
+from disrouter.types import Completion, Hop, Look, Price, Query, Sampling, Scenario, Trace, Usage
+
+if TYPE_CHECKING:
+    from disrouter.network import Limits, Network
+
+__all__ = ["LimitName", "Walk", "cost_expected", "limit_reached"]
+
+LimitName: TypeAlias = Literal["max_hops", "max_cost", "max_seconds"]
+
+T = TypeVar("T")
+
+LONGEST_REASON = 300
+"""Characters of a failure's message that a hop keeps."""
+
+ROUNDING = 1e-9
+"""Costs are sums of floats: a limit of 0.3 must admit 0.1 + 0.2."""
+
+
+def limit_reached(limits: Limits, *, hops: int, cost: float, seconds: float) -> LimitName | None:
+    """Return the first limit that asking one more agent would break, if any.
+
+    Args:
+        limits: The network's limits.
+        hops: Agents consulted, the one about to be asked included.
+        cost: Normalised cost of the route if that agent answers.
+        seconds: Seconds the route has taken so far.
+    """
+    if limits.max_hops is not None and hops > limits.max_hops:
+        return "max_hops"
+    if limits.max_cost is not None and cost > limits.max_cost + ROUNDING:
+        return "max_cost"
+    if limits.max_seconds is not None and seconds >= limits.max_seconds:
+        return "max_seconds"
+    return None
+
+
+def cost_expected(price: Price, *, prompt_tokens: int, max_tokens: int | None) -> float:
+    """Return what an answer will cost before it is written: exact for a price per query, else an estimate.
+
+    With a token price the answer is taken to be ``max_tokens`` long, or as long as the prompt where there is no such
+    bound (the mix of 1:1 that also ranks token prices).
+    """
+    completion_tokens = prompt_tokens if max_tokens is None else max_tokens
+    return price.of(Usage(prompt_tokens, completion_tokens), answered=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """An agent broke: what a hop may tell about it, and the cause."""
+
+    reason: str
+    cause: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """An agent shall answer: with which look, and why if the policy did not say so."""
+
+    look: Look
+    reason: LimitName | None
+
+
+class Walk:
+    """One query on its way through a network; used once."""
+
+    def __init__(
+        self, network: Network, query: Query, scenario: Scenario, sampling: Sampling, *, streaming: bool
+    ) -> None:
+        self.network = network
+        self.query = query
+        self.scenario = scenario
+        self.sampling = sampling
+        self.streaming = streaming
+        self.hops: list[Hop] = []
+        self.rejected: dict[str, Look] = {}
+        self.consulted = 0
+        self.prompt_tokens = 0
+        self.text: str | None = None
+        self.started = 0.0
+
+    async def run(self) -> AsyncGenerator[str | Hop | Trace, None]:
+        """Yield hops as they settle, the answer's text if streaming, and the trace at the end."""
+        self.started = time.perf_counter()
+        name: str | None = self.network.entry
+        while name is not None:
+            verdict = await self._consult(name)
+            if isinstance(verdict, _Answers):
+                async with aclosing(self._answer(name, verdict.look, reason=verdict.reason)) as events:
+                    async for event in events:
+                        yield event
+                name = None if self.text is not None else self._next_after_failure(name)
+            else:
+                yield self.hops[-1]
+                name = verdict
+        for fallback in self._fallbacks():
+            async with aclosing(self._answer(fallback, self.rejected[fallback], reason="fallback")) as events:
+                async for event in events:
+                    yield event
+            if self.text is not None:
+                break
+        yield Trace(query_id=self.query.id, scenario=self.scenario, hops=tuple(self.hops), answer=self.text)
+
+    async def _consult(self, name: str) -> _Answers | str | None:
+        """Let one agent look and decide: it answers, or its hop is settled and the next agent's name returned."""
+        self.consulted += 1
+        agent = self.network.agents[name]
+        look = await self._guarded(self._look(name))
+        if isinstance(look, _Broken):
+            self.hops.append(Hop(agent=name, decision="failure", reason=look.reason))
+            return self._next_after_failure(name)
+        self.prompt_tokens = max(self.prompt_tokens, look.usage.prompt_tokens)
+        verdict = self._verdict(name, look)
+        if isinstance(verdict, Accept):
+            return _Answers(look, reason=None)
+        rejection = Hop(
+            agent=name,
+            decision="reject",
+            confidence=look.confidence,
+            usage=look.usage,
+            cost=agent.card.price.of(look.usage, answered=False),
+            seconds=look.seconds,
+        )
+        limit = self._limit_on(verdict.to, [*self.hops, rejection])
+        if limit is not None:
+            return _Answers(look, reason=limit)
+        self.rejected[name] = look
+        self.hops.append(rejection)
+        return verdict.to
+
+    async def _look(self, name: str) -> Look:
+        look = await self.network.agents[name].look(self.query, self.scenario)
+        if look.confidence is not None and not 0.0 <= look.confidence <= 1.0:
+            raise AgentError(f"Confidence {look.confidence} of agent '{name}' is no probability from 0 to 1.")
+        return look
+
+    def _verdict(self, name: str, look: Look) -> Verdict:
+        successors = self.network.successors(name)
+        if not successors or self.network.always_answers.get(name):
+            return Accept()
+        verdict = self.network.policy.decide(
+            View(
+                confidence=look.confidence,
+                accepts=look.accepts,
+                scenario=self.scenario,
+                card=self.network.agents[name].card,
+                successors=successors,
+                upstream=tuple((upstream, seen.confidence) for upstream, seen in self.rejected.items()),
+            )
+        )
+        if isinstance(verdict, Pass) and verdict.to not in successors:
+            raise RunError(
+                f"Policy '{self.network.policy.name}' passed from '{name}' to '{verdict.to}', which is no successor.",
+                hint=f"it may pass to {', '.join(successors)}",
+            )
+        return verdict
+
+    async def _answer(self, name: str, look: Look, *, reason: str | None) -> AsyncGenerator[str | Hop, None]:
+        """Let one agent answer. Its last event is the settled hop; :attr:`text` stays None if the agent broke."""
+        price = self.network.agents[name].card.price
+        looked = Hop(
+            agent=name,
+            decision="failure",
+            confidence=look.confidence,
+            usage=look.usage,
+            cost=price.of(look.usage, answered=False),
+            seconds=look.seconds,
+        )
+        paid = 0.0
+        if name in self.rejected:  # a fallback paid for its look when it rejected
+            paid = looked.cost
+            looked = replace(looked, usage=Usage(), cost=0.0, seconds=0.0)
+        begun = False
+        async with aclosing(self._pieces(name, look)) as pieces:
+            while isinstance(piece := await self._guarded(anext(pieces)), str):
+                if self.streaming and piece:
+                    begun = True
+                    yield piece
+        if isinstance(piece, _Broken):
+            if begun:
+                raise RunError(
+                    f"Agent '{name}' broke after its answer had begun ({piece.reason}); the text so far is not whole.",
+                    hint="ask again; an answer that is not streamed may pass to another agent",
+                ) from piece.cause
+            # What a broken answer used beyond the look is unknown, so only the look is charged.
+            hop = replace(looked, reason=piece.reason)
+        else:
+            if self.streaming and piece.text and not begun:
+                yield piece.text
+            self.text = piece.text
+            hop = replace(
+                looked,
+                decision="answer",
+                usage=looked.usage + piece.usage,
+                cost=price.of(look.usage + piece.usage, answered=True) - paid,
+                seconds=looked.seconds + piece.seconds,
+                reason=reason,
+            )
+        self.hops.append(hop)
+        yield hop
+
+    async def _pieces(self, name: str, look: Look) -> AsyncGenerator[str | Completion, None]:
+        stream = self.network.agents[name].answer(self.query, self.scenario, look, self.sampling)
+        try:
+            async for piece in stream:
+                yield piece
+                if isinstance(piece, Completion):
+                    return
+        finally:
+            # A reader who leaves early must stop the agent's work now, not when memory is collected.
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+        raise AgentError(f"The answer of agent '{name}' ended without a completion.")
+
+    async def _guarded(self, step: Awaitable[T]) -> T | _Broken:
+        """Wait for one step of an agent; the single place where what an agent raises becomes a failure."""
+        try:
+            return await step
+        except (UsageError, InterruptedRunError):
+            raise  # a damaged checkpoint or a missing extra is for the user to mend, and no accident of this query
+        except Exception as error:  # on purpose: agents are others' code and must not bring down the network
+            return _Broken(_reason(error, self.query), error)
+
+    def _limit_on(self, to: str, hops: Sequence[Hop]) -> LimitName | None:
+        """Return the limit that keeps the query from being passed to an agent, given the hops up to then."""
+        expected = cost_expected(
+            self.network.agents[to].card.price,
+            # A token holds at least about one character: as long as nobody has counted, this errs on the safe side.
+            prompt_tokens=self.prompt_tokens or sum(len(message.content) for message in self.query.messages),
+            max_tokens=self.sampling.max_tokens,
+        )
+        return limit_reached(
+            self.network.limits,
+            hops=self.consulted + 1,
+            cost=sum(hop.cost for hop in hops) + expected,
+            # Recorded agents report seconds that have not passed, others forget to report any.
+            seconds=max(time.perf_counter() - self.started, sum(hop.seconds for hop in hops)),
+        )
+
+    def _next_after_failure(self, name: str) -> str | None:
+        successors = self.network.successors(name)
+        return next((to for to in successors if self._limit_on(to, self.hops) is None), None)
+
+    def _fallbacks(self) -> Iterator[str]:
+        """Yield who may answer although they rejected, the costliest first, for as long as nobody has answered."""
+        max_cost = self.network.limits.max_cost
+        prices = {name: self.network.agents[name].card.price for name in self.rejected}
+        # Of equally dear agents the last one consulted goes first.
+        for name in sorted(reversed(prices), key=lambda name: prices[name].rank, reverse=True):
+            looked = self.rejected[name].usage
+            expected = cost_expected(
+                prices[name], prompt_tokens=looked.prompt_tokens, max_tokens=self.sampling.max_tokens
+            ) - prices[name].of(looked, answered=False)
+            affordable = max_cost is None or sum(hop.cost for hop in self.hops) + expected <= max_cost + ROUNDING
+            if self.text is None and affordable:
+                yield name
+
+
+def _reason(error: Exception, query: Query) -> str:
+    """Return type and message of an error without the words of the user."""
+    message = error.message if isinstance(error, DisrouterError) else str(error)
+    for content in sorted({message.content.strip() for message in query.messages}, key=len, reverse=True):
+        if len(content) > 2:  # anything shorter is no secret, and would tear the message apart
+            for quoted in (content, repr(content)[1:-1], json.dumps(content)[1:-1]):
+                message = message.replace(quoted, "[query]")
+    text = " ".join(f"{type(error).__name__}: {message}".split())
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"

@@ -1,0 +1,277 @@
+"""The words of this project as small frozen types: queries, looks, decisions, hops, traces.
+
+Everything else is a function over these types. Nothing here imports a heavy library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+__all__ = [
+    "Agent",
+    "AgentCard",
+    "Completion",
+    "DecisionKind",
+    "Hop",
+    "Look",
+    "Message",
+    "Price",
+    "Query",
+    "QueryPrice",
+    "Role",
+    "Sampling",
+    "Scenario",
+    "TokenPrice",
+    "Trace",
+    "Usage",
+]
+
+Role = Literal["system", "user", "assistant"]
+
+DecisionKind = Literal["answer", "reject", "failure"]
+"""Outcome of one look. A ``failure`` (the agent broke) is passed on like a ``reject``, but recorded as what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What the user asks; in an evaluation also the reference answer and where the query comes from."""
+
+    id: str
+    """Stable name of the query; per-query seeds derive from it."""
+
+    messages: tuple[Message, ...]
+
+    reference: str | None = None
+    """The right answer, where it is known."""
+
+    dataset: str | None = None
+    """Name of the dataset (in the lab: the skill), which also names its grader."""
+
+    level: int | None = None
+    """Graded difficulty within the dataset, 1 the easiest, where it is known."""
+
+    @classmethod
+    def from_text(cls, text: str, *, id: str = "query") -> Query:
+        """Return a query of one user message."""
+        return cls(id=id, messages=(Message("user", text),))
+
+    @property
+    def text(self) -> str:
+        """The last user message, for people and graders."""
+        return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """How much quality is worth against cost: ``utility = quality - alpha * cost - beta * seconds``."""
+
+    name: str
+    alpha: float
+    """Cost weight in [0, 1]."""
+
+    beta: float = 0.0
+    """Latency weight, utility per second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written by one agent."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryPrice:
+    """A flat normalised price per query, as in the paper."""
+
+    cost: float
+    """Normalised cost in [0, 1] of looking at a query *and* answering it (the paper's c)."""
+
+    look_share: float = 0.1
+    """Share in [0, 1] of ``cost`` that a look alone costs: what a rejection is charged."""
+
+    def of(self, usage: Usage, *, answered: bool) -> float:
+        """Return the normalised cost of one hop; tokens do not matter."""
+        return self.cost if answered else self.cost * self.look_share
+
+    @property
+    def rank(self) -> float:
+        """Sort key: the cheapest agent is asked first."""
+        return self.cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPrice:
+    """A price per million input and output tokens, normalised by what a unit of cost is worth."""
+
+    input: float
+    output: float
+
+    unit: float
+    """Money (in the currency of ``input``/``output``) that counts as a normalised cost of 1."""
+
+    def of(self, usage: Usage, *, answered: bool) -> float:
+        """Return the normalised cost of one hop from the tokens it used."""
+        money = (self.input * usage.prompt_tokens + self.output * usage.completion_tokens) / 1e6
+        return money / self.unit
+
+    @property
+    def rank(self) -> float:
+        """Sort key: one input token for every output token at the usual mix of 1:1."""
+        return (self.input + self.output) / self.unit
+
+
+Price = QueryPrice | TokenPrice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentCard:
+    """What others may know about an agent without running it."""
+
+    name: str
+    price: Price
+
+    context_length: int | None = None
+    """Most tokens the agent can take and write together, where known."""
+
+    parameters: int | None = None
+    """Number of weights, where known (for FLOPs: about two per weight and token)."""
+
+    details: Mapping[str, str] = field(default_factory=dict)
+    """Free text for people: backend, model, device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How an answer is drawn. Greedy by default; a seed is folded with the query id, so order does not matter."""
+
+    temperature: float = 0.0
+    max_tokens: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What an agent thinks of a query before answering it. Cheap: one prefill, at most one token."""
+
+    confidence: float | None
+    """Self-assessed probability in [0, 1] that the answer would be right; None if the agent cannot say."""
+
+    accepts: bool | None = None
+    """The agent's own word (would it answer by itself?); None if it has none."""
+
+    usage: Usage = Usage()
+    seconds: float = 0.0
+
+    state: object | None = field(default=None, repr=False, compare=False)
+    """Whatever the agent wants to reuse for answering (say, the prefill). Opaque to everyone else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """The end of an answer: its whole text and what it took, without the look before it."""
+
+    text: str
+    usage: Usage = Usage()
+    finish_reason: Literal["stop", "length"] = "stop"
+    seconds: float = 0.0
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """A language model with a price that looks at a query and answers or rejects it."""
+
+    @property
+    def card(self) -> AgentCard: ...
+
+    async def look(self, query: Query, scenario: Scenario) -> Look:
+        """Judge the own chance of answering right, before answering.
+
+        Raises:
+            AgentError: The agent broke; routing records a failure and passes the query on.
+        """
+        ...
+
+    def answer(
+        self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling
+    ) -> AsyncIterator[str | Completion]:
+        """Stream the answer as text deltas, ending in exactly one :class:`Completion`.
+
+        ``look`` is what :meth:`look` returned for this query and scenario, so that its work can be reused.
+
+        Raises:
+            AgentError: The agent broke; before the first delta routing passes the query on.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hop:
+    """One decision of one agent, with what it cost."""
+
+    agent: str
+    decision: DecisionKind
+    confidence: float | None = None
+    usage: Usage = Usage()
+    cost: float = 0.0
+    """Normalised cost of this hop; a rejection pays for its look."""
+
+    seconds: float = 0.0
+    reason: str | None = None
+    """Why, where that is not the policy's plain word: the failure's message, a limit that was reached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """All hops of one query in order, and the final answer."""
+
+    query_id: str
+    scenario: Scenario
+    hops: tuple[Hop, ...]
+    answer: str | None
+    """The answer's text, or None if no agent answered."""
+
+    score: float | None = None
+    """Quality in [0, 1] where a grader has judged the answer."""
+
+    @property
+    def agent(self) -> str | None:
+        """Name of the agent that answered, if any."""
+        return self.hops[-1].agent if self.hops and self.hops[-1].decision == "answer" else None
+
+    @property
+    def cost(self) -> float:
+        """The paper's cost: that of the hop that answered; rejections are free (§3 of the paper)."""
+        return self.hops[-1].cost if self.agent is not None else 0.0
+
+    @property
+    def cost_full(self) -> float:
+        """The whole route's cost: every look, rejection and failure included."""
+        return sum(hop.cost for hop in self.hops)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent in agents along the route."""
+        return sum(hop.seconds for hop in self.hops)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of the whole route."""
+        return sum((hop.usage for hop in self.hops), Usage())
