@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from disrouter.errors import DataError, UnknownNameError
-from disrouter.evaluation.graders import choice, exact, final_part, grader_of, number_in, numeric
+from disrouter.evaluation.graders import (
+    choice,
+    drop,
+    exact,
+    final_part,
+    grader_of,
+    number_in,
+    numeric,
+    references_of,
+    span_f1,
+)
 from disrouter.evaluation.suites import FileSuite, Suite, suite_of
 from disrouter.types import Query
 
@@ -76,6 +86,67 @@ def test_exact_match_ignores_case_spaces_and_end_punctuation() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reference", "texts"),
+    [
+        ('["York", "the city of York"]', ("York", "the city of York")),
+        ("York", ("York",)),
+        ("[1, 2]", ("[1, 2]",)),
+        ("[sic]", ("[sic]",)),
+        ("[]", ("[]",)),
+    ],
+)
+def test_a_json_list_of_texts_is_several_references(reference: str, texts: tuple[str, ...]) -> None:
+    assert references_of(reference) == texts
+
+
+def test_one_of_several_references_is_enough() -> None:
+    assert exact("Answer: the city of York", '["York", "The City of York"]') == 1.0
+    assert span_f1("Answer: the city of York", '["Leeds", "City of York"]') == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("She moved.\nA: York", 1.0),
+        ("A: the York.", 1.0),  # articles and punctuation do not count
+        ("A: the city of York", 0.5),  # 1 of 3 words is right, 1 of 1 found: 2 * 1 / (3 + 1)
+        ("A: York York", pytest.approx(2 / 3)),  # the second York is one too many: 2 * 1 / (2 + 1)
+        ("A: Leeds", 0.0),
+        ("A: ", 0.0),
+    ],
+)
+def test_a_span_is_as_right_as_its_words(text: str, score: float) -> None:
+    assert span_f1(text, "York") == score
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "score"),
+    [
+        ("A: Lee; Kim", '[["Kim", "Lee"]]', 1.0),  # order does not matter
+        ("A: Kim", '[["Kim", "Lee"]]', 0.5),  # the other span is missing: (1 + 0) / 2
+        ("A: Kim; Lee; Ann", '[["Kim", "Lee"]]', 0.67),  # one too many: (1 + 1 + 0) / 3
+        ("A: Kim Lee", '[["Kim", "Lee"]]', 0.33),  # one pair of F1 2 * 1 / (2 + 1), the other empty: (2/3 + 0) / 2
+        ("A: Kim", '[["Kim", "Lee"], ["Kim"]]', 1.0),  # as another annotator says
+        ("A: 1,200", '[["1200"]]', 1.0),
+        ("A: 12 yards", '[["12"]]', 0.67),  # 2 * 1 / (2 + 1)
+        ("A: 13 yards", '[["12 yards"]]', 0.0),  # a wrong number is wrong, whatever stands beside it
+        ("A: 3rd of May", '[["3 May"]]', 0.0),
+        ("A: twenty-one", '[["twenty one"]]', 1.0),
+        ("A: the", '[["Kim"]]', 0.0),
+        ("A: ;", '[["Kim"]]', 0.0),
+    ],
+)
+def test_drop_pairs_spans_and_insists_on_numbers(text: str, reference: str, score: float) -> None:
+    assert drop(text, reference) == score
+
+
+@pytest.mark.parametrize("reference", ["12", "[]", '["12"]', "[[]]", "[[12]]", "[["])
+def test_a_reference_that_is_no_list_of_answers_is_refused(reference: str) -> None:
+    with pytest.raises(DataError, match="is not a JSON list of lists of spans"):
+        drop("A: 12", reference)
+
+
+@pytest.mark.parametrize(
     ("text", "score"),
     [
         ("Answer: (B)", 1.0),
@@ -97,7 +168,7 @@ def test_a_reference_of_more_than_one_letter_is_refused() -> None:
 
 
 def test_an_unknown_grader_names_the_known() -> None:
-    with pytest.raises(UnknownNameError, match="Known: 'exact', 'numeric', 'choice'"):
+    with pytest.raises(UnknownNameError, match="Known: 'exact', 'numeric', 'choice', 'span_f1', 'drop'"):
         grader_of("vibes")
 
 

@@ -53,9 +53,9 @@ class _Row:
 class FileSuite:
     """Queries from a JSONL file: one object per line.
 
-    Keys: ``id``, ``query`` (text), ``reference``, ``grader`` (exact, numeric, choice), and, where wanted, ``domain``
-    ("in" unless given), ``split`` ("test" or "validation"; by a hash of the id, one in five for validation, unless
-    given), ``dataset``, ``level``. The whole file is checked at first use.
+    Keys: ``id``, ``query`` (text), ``reference``, ``grader`` (exact, numeric, choice, span_f1, drop), and, where
+    wanted, ``domain`` ("in" unless given), ``split`` ("test" or "validation"; by a hash of the id, one in five for
+    validation, unless given), ``dataset``, ``level``. The whole file is checked at first use.
     """
 
     path: Path
@@ -98,20 +98,29 @@ class FileSuite:
 
 
 def suite_of(name: str) -> Suite:
-    """Return the suite of a name ('lab') or of a JSONL file.
+    """Return the suite of a name ('lab', 'paper', 'gsm8k', …), of a name and a folder ('paper@DIR'), or of a file.
 
     Raises:
         UnknownNameError: No suite has that name and it is no file.
+        DataError: There is no such file or folder.
     """
     if name == "lab":
         from disrouter.lab.suite import LabSuite
 
         return LabSuite()
+    from disrouter.evaluation.hub.suite import SUITES, HubSuite
+
+    base, at, folder = name.partition("@")
+    if base in SUITES:
+        if at and not (folder and Path(folder).expanduser().is_dir()):
+            raise DataError(f"There is no folder '{folder}' for suite '{base}'.", hint="check the path after the @")
+        return HubSuite(base, Path(folder).expanduser() if at else None)
     if name.endswith(".jsonl"):
         if not Path(name).is_file():
             raise DataError(f"There is no suite file at '{name}'.", hint="check the path")
         return FileSuite(Path(name))
-    raise UnknownNameError.of("suite", name, ["lab"], hint="name one of them, or give a .jsonl file of queries")
+    known = ["lab", *SUITES]
+    raise UnknownNameError.of("suite", name, known, hint="name one of them, or give a .jsonl file of queries")
 
 
 def _rows_of(path: Path) -> list[_Row]:
