@@ -10,6 +10,7 @@ import inspect
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
@@ -45,6 +46,9 @@ class Prefill:
 
     skips: torch.Tensor | None = None
     """How many cached tokens at the front are not the row's own, where prompts of unequal length were stacked."""
+
+    states: torch.Tensor | None = None
+    """Hidden states of each prompt's last token, shaped (rows, layers + 1, width), where they were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +107,12 @@ class Engine:
         return rows + [rows[-1]] * (-len(rows) % _ROW_BLOCK) if self.exact else rows
 
     @torch.inference_mode()
-    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> Prefill:
-        """Read prompts, sorted by length, and return the scores of their first tokens and the cache."""
+    def prefill(self, prompts: Sequence[tuple[int, ...]], *, states: bool = False) -> Prefill:
+        """Read prompts, sorted by length, and return the scores of their first tokens, the cache and, if asked for,
+        the hidden states.
+        """
         groups = [list(group) for _, group in itertools.groupby(prompts, key=len)] if self.exact else [list(prompts)]
-        parts = [self._prefill(group) for group in groups]
+        parts = [self._prefill(group, states) for group in groups]
         if len(parts) == 1:
             return parts[0]
         counts = [len(group) for group in groups]
@@ -117,9 +123,10 @@ class Engine:
             logits=torch.cat([part.logits[:count] for part, count in zip(parts, counts, strict=True)]),
             cache=stack([part.cache for part in parts], counts),
             skips=torch.tensor([width - len(prompt) for prompt in prompts], device=self.device),
+            states=_joined([part.states for part in parts], counts),
         )
 
-    def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> Prefill:
+    def _prefill(self, prompts: Sequence[tuple[int, ...]], states: bool) -> Prefill:
         """Read prompts in one pass, padded on the left where their lengths differ."""
         rows = self.block(list(range(len(prompts))))
         width = max(map(len, prompts))
@@ -132,8 +139,9 @@ class Engine:
             lengths = torch.tensor([len(prompts[prompt]) for prompt in rows], device=self.device)
             mask = torch.arange(width, device=self.device) >= (width - lengths)[:, None]
         cache = empty_cache(self.model.config)
-        logits = self.forward(ids, cache, mask=mask)
-        return Prefill(self, tuple(prompts), logits, cache, mask)
+        output = self._run(ids, cache, mask=mask, output_hidden_states=states)
+        kept = torch.stack([layer[:, -1] for layer in output.hidden_states], 1) if states else None
+        return Prefill(self, tuple(prompts), output.logits[:, -1], cache, mask, states=kept)
 
     def forward(
         self,
@@ -145,16 +153,27 @@ class Engine:
         groups: Sequence[Span] | None = None,
     ) -> torch.Tensor:
         """Append tokens, shaped (rows, tokens), to the cache and return the scores of the next one."""
-        extra = {}
+        with spans(groups):
+            logits: torch.Tensor = self._run(ids, cache, mask=mask, skips=skips).logits[:, -1]
+        return logits
+
+    def _run(
+        self,
+        ids: torch.Tensor,
+        cache: DynamicCache,
+        *,
+        mask: torch.Tensor | None = None,
+        skips: torch.Tensor | None = None,
+        **options: bool,
+    ) -> Any:
+        """Run the model over new tokens, which are appended to the cache, and return its output."""
+        places = {}
         if mask is not None:
             positions = (mask.long().cumsum(-1) - 1).clamp(min=0)
-            extra = {"attention_mask": mask.long(), "position_ids": positions[:, -ids.shape[1] :]}
+            places = {"attention_mask": mask.long(), "position_ids": positions[:, -ids.shape[1] :]}
         elif skips is not None:
-            extra = {"position_ids": cache.get_seq_length() - skips[:, None]}
-        with spans(groups):
-            output = self.model(input_ids=ids, past_key_values=cache, **self._options, **extra)
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
+            places = {"position_ids": cache.get_seq_length() - skips[:, None]}
+        return self.model(input_ids=ids, past_key_values=cache, **self._options, **places, **options)
 
 
 class Decoder:
@@ -256,6 +275,12 @@ class Decoder:
         # Rows that only fill the block up repeat a live row: they must not write over its line.
         self._finished[len(alive) :] = True
         self._lines[len(alive) :] = len(self._limits) - 1
+
+
+def _joined(states: Sequence[torch.Tensor | None], counts: Sequence[int]) -> torch.Tensor | None:
+    """Return the first ``counts`` rows of each part's states, or None where none were kept."""
+    kept = [part[:count] for part, count in zip(states, counts, strict=True) if part is not None]
+    return torch.cat(kept) if kept else None
 
 
 def _groups(skips: torch.Tensor | None) -> list[Span] | None:

@@ -15,7 +15,7 @@ from disrouter.agents.devices import Device
 from disrouter.agents.folders import check_model_folder
 from disrouter.errors import ModelError
 
-__all__ = ["LoadedModel", "RejectionTokens", "load_model", "rejection_tokens"]
+__all__ = ["LoadedModel", "RejectionTokens", "end_tokens", "load_model", "rejection_ids", "rejection_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def load_model(path: Path, device: Device) -> LoadedModel:
     return LoadedModel(
         model=model.to(device.name).eval(),
         tokenizer=tokenizer,
-        eos=_end_tokens(model, tokenizer),
+        eos=end_tokens(model, tokenizer),
         context_length=context if isinstance(context, int) and context > 0 else None,
     )
 
@@ -100,23 +100,32 @@ def rejection_tokens(loaded: LoadedModel, text: str, agent: str) -> RejectionTok
     Raises:
         ModelError: The text has no tokens, holds characters the model does not know, or ends an answer.
     """
-    tokenizer = loaded.tokenizer
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
-    hint = "set the agent's `rejection` to a text its tokenizer knows, best a single token"
-    if not ids:
-        raise ModelError(f"The rejection text {text!r} of agent '{agent}' has no tokens.", hint=hint)
-    if tokenizer.unk_token_id in ids:
-        raise ModelError(
-            f"The rejection text {text!r} of agent '{agent}' holds what its tokenizer does not know.", hint=hint
-        )
+    ids = rejection_ids(loaded.tokenizer, text)
     if ids[0] in loaded.eos:
         raise ModelError(
-            f"The rejection text {text!r} of agent '{agent}' begins with the token that ends every answer.", hint=hint
+            f"The rejection text {text!r} of agent '{agent}' begins with the token that ends every answer.", hint=_HINT
         )
     return RejectionTokens(first=ids[0], whole=len(ids) == 1)
 
 
-def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def rejection_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Return the tokens of a rejection text; the first one stands for it.
+
+    Raises:
+        ModelError: The text has no tokens, or holds characters the tokenizer does not know.
+    """
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    if not ids:
+        raise ModelError(f"The rejection text {text!r} has no tokens.", hint=_HINT)
+    if tokenizer.unk_token_id in ids:
+        raise ModelError(f"The rejection text {text!r} holds what the tokenizer does not know.", hint=_HINT)
+    return ids
+
+
+_HINT = "set `rejection` to a text the model's tokenizer knows, best a single token"
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Return the tokens that end an answer, as the model's generation settings and the tokenizer name them."""
     settings = model.generation_config.eos_token_id if model.generation_config is not None else None
     named = settings if isinstance(settings, list) else [settings]

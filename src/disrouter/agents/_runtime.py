@@ -7,21 +7,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jinja2 import TemplateError
+from transformers import PreTrainedModel
 
 from disrouter.agents._detokenise import DeltaReader, decode
 from disrouter.agents._generation import Answering, Decoder, Engine, Prefill
+from disrouter.agents._head import ConfidenceHead, read_head
 from disrouter.agents._loading import load_model, rejection_tokens
+from disrouter.agents.calibrators import CALIBRATION_FILE, Calibration, read_calibration
 from disrouter.agents.devices import Device
-from disrouter.agents.prompts import chat_messages
-from disrouter.errors import AgentError, ContextError
+from disrouter.agents.folders import weights_digest
+from disrouter.agents.prompts import chat_messages, named_scenario
+from disrouter.errors import AgentError, ContextError, ModelError
 from disrouter.seeds import seed_of
 from disrouter.types import AgentCard, Completion, Look, Query, Sampling, Scenario, Usage
 
-__all__ = ["Prefilled", "Runtime", "Stream", "unread"]
+__all__ = ["Assessing", "Prefilled", "Runtime", "Stream", "unread"]
 
 Tokens = tuple[int, ...]
 
@@ -37,21 +41,32 @@ class Prefilled:
     row: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessing:
+    """How an agent's confidence is read."""
+
+    rejection: str
+    scenario_prompt: bool
+    assessment: Literal["token", "head", "none"]
+    calibrated: bool
+    """Whether a calibration beside the model is applied."""
+
+
 class Runtime:
     """A loaded agent: its model, its tokenizer, and how it says no."""
 
-    def __init__(
-        self, card: AgentCard, path: Path, device: Device, *, rejection: str, scenario_prompt: bool, max_tokens: int
-    ) -> None:
-        """Load the model in a folder.
+    def __init__(self, card: AgentCard, path: Path, device: Device, how: Assessing, *, max_tokens: int) -> None:
+        """Load the model in a folder, with what lies beside it to read its confidence.
 
         Raises:
-            ModelError: It cannot be loaded, or cannot say the rejection text.
+            ModelError: It cannot be loaded, cannot say the rejection text, or its head or calibration is not its own.
         """
-        self._name, self._scenario_prompt, self._max_tokens = card.name, scenario_prompt, max_tokens
+        self._name, self._how, self._max_tokens = card.name, how, max_tokens
         self._loaded = load_model(path, device)
         self.tokenizer = self._loaded.tokenizer
-        self._rejection = rejection_tokens(self._loaded, rejection, card.name)
+        self._rejection = rejection_tokens(self._loaded, how.rejection, card.name)
+        self._head = _head_of(path, self._loaded.model) if how.assessment == "head" else None
+        self._calibration = _calibration_of(path, how.assessment) if how.calibrated else None
         pad: Any = self.tokenizer.pad_token_id
         self.engine = Engine(self._loaded.model, eos=self._loaded.eos, pad=pad if isinstance(pad, int) else 0)
         known = [n for n in (card.context_length, self._loaded.context_length) if n is not None]
@@ -78,7 +93,7 @@ class Runtime:
             AgentError: The chat template refuses the messages.
         """
         asked = list(queries)
-        told = scenario if self._scenario_prompt else None
+        told = scenario if self._how.scenario_prompt else None
         try:
             prompts: Any = self.tokenizer.apply_chat_template(
                 [chat_messages(query, told) for query in asked],
@@ -106,8 +121,8 @@ class Runtime:
     def look(self, query: Query, scenario: Scenario) -> Look:
         """Return the look at one query, with the prefill as its state."""
         start = time.perf_counter()
-        prefill = self.engine.prefill(self.prompts([query], scenario))
-        look = self._looks(prefill, [query])[0]
+        prefill = self.engine.prefill(self.prompts([query], scenario), states=self._head is not None)
+        look = self._looks(prefill, [query], scenario)[0]
         return replace(look, seconds=time.perf_counter() - start, state=Prefilled(prefill, 0))
 
     def open(self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling) -> Stream:
@@ -123,13 +138,24 @@ class Runtime:
         decoder = Decoder(state.prefill, [state.row], self._answering([query], prompts, sampling))
         return Stream(self, decoder, len(prompts[0]), look)
 
+    def states(self, prompts: Sequence[Tokens]) -> torch.Tensor:
+        """Return the hidden states of every prompt's last token, shaped (prompts, layers + 1, width), on the CPU."""
+        states = self.engine.prefill(prompts, states=True).states
+        assert states is not None  # asked for
+        return states[: len(prompts)].float().cpu()
+
     def run(
-        self, queries: Sequence[Query], prompts: Sequence[Tokens], sampling: Sampling, samples: int
+        self,
+        queries: Sequence[Query],
+        prompts: Sequence[Tokens],
+        scenario: Scenario,
+        sampling: Sampling,
+        samples: int,
     ) -> list[tuple[Look, list[Completion]]]:
         """Return the looks at one batch of queries and that many answers to each; seconds are shares of the batch."""
         start = time.perf_counter()
-        prefill = self.engine.prefill(prompts)
-        looks = self._looks(prefill, queries)
+        prefill = self.engine.prefill(prompts, states=self._head is not None)
+        looks = self._looks(prefill, queries, scenario)
         seconds = (time.perf_counter() - start) / len(queries)
         looks = [replace(look, seconds=seconds) for look in looks]
         if not samples:
@@ -158,25 +184,29 @@ class Runtime:
             seconds=seconds,
         )
 
-    def _looks(self, prefill: Prefill, queries: Sequence[Query]) -> list[Look]:
-        """Return the confidence and the own word that the first token's scores hold.
+    def _looks(self, prefill: Prefill, queries: Sequence[Query], scenario: Scenario) -> list[Look]:
+        """Return the confidence and, where the first token tells it, the own word.
 
         Raises:
             AgentError: The scores are not numbers.
         """
         first = self._rejection.first
         scores = prefill.logits[: len(queries)].cpu().double()
-        rejects: list[float] = scores.softmax(-1)[:, first].tolist()
-        words: list[bool] = (scores.argmax(-1) != first).tolist()
+        confidences: list[float] = (1.0 - scores.softmax(-1)[:, first]).tolist()
+        words: list[bool | None] = (scores.argmax(-1) != first).tolist()
+        if self._head is not None and prefill.states is not None:
+            confidences = self._head.confidences(prefill.states[: len(queries)].cpu())
+            words = [None] * len(queries)  # a head knows a chance, and leaves the word to the policy
+        curve = self._calibration.curve(named_scenario(scenario).name) if self._calibration is not None else None
         looks = []
-        for query, prompt, reject, word in zip(queries, prefill.prompts, rejects, words, strict=True):
-            if reject != reject:
+        for query, prompt, raw, word in zip(queries, prefill.prompts, confidences, words, strict=True):
+            if raw != raw:
                 raise AgentError(
                     f"Agent '{self._name}' gave scores that are not numbers for query '{query.id}'.",
                     hint="its weights are damaged, or overflow in the precision they were saved in",
                 )
-            usage = Usage(prompt_tokens=len(prompt))
-            looks.append(Look(confidence=round(1.0 - reject, _DIGITS), accepts=word, usage=usage))
+            confidence = round(raw if curve is None else curve(raw), _DIGITS)
+            looks.append(Look(confidence=confidence, accepts=word, usage=Usage(prompt_tokens=len(prompt))))
         return looks
 
     def _answering(
@@ -224,3 +254,30 @@ def unread(completion: Completion, look: Look | None) -> Completion:
     read = look.usage.prompt_tokens if look is not None else 0
     usage = replace(completion.usage, prompt_tokens=max(0, completion.usage.prompt_tokens - read))
     return replace(completion, usage=usage)
+
+
+def _head_of(path: Path, model: PreTrainedModel) -> ConfidenceHead:
+    config: Any = model.config.get_text_config(decoder=True)
+    return read_head(path, model=weights_digest(path), layers=config.num_hidden_layers + 1, width=config.hidden_size)
+
+
+def _calibration_of(path: Path, assessment: str) -> Calibration | None:
+    """Return the calibration beside a model, or None if there is none.
+
+    Raises:
+        ModelError: It was made for other weights, or for a confidence read another way.
+    """
+    calibration = read_calibration(path)
+    if calibration is None or assessment not in ("token", "head"):
+        return None
+    hint = "calibrate the agent again with `disrouter calibrate`, or delete the file"
+    where = path / CALIBRATION_FILE
+    if calibration.model != weights_digest(path):
+        raise ModelError(f"Calibration '{where}' belongs to another model than the one beside it.", hint=hint)
+    if calibration.assessment != assessment:
+        raise ModelError(
+            f"Calibration '{where}' is for self-assessment '{calibration.assessment}', and the agent uses "
+            f"'{assessment}'.",
+            hint=hint,
+        )
+    return calibration

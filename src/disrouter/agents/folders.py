@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 
 from disrouter.errors import ModelError
 
-__all__ = ["check_model_folder"]
+__all__ = ["check_model_folder", "weights_digest"]
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+_DIGESTED = 1 << 20
+"""Bytes at either end of a weight file that its digest reads."""
+
 _LONGEST_HEADER = 100_000_000  # the limit of the safetensors format itself, in bytes
 
 
@@ -47,6 +51,25 @@ def check_model_folder(path: Path | str) -> None:
     for weights in _weight_files(folder):
         _check_weights(weights)
     _check_tokenizer(folder)
+
+
+def weights_digest(path: Path | str) -> str:
+    """Return a short digest of a model's weights, which tells whether what lies beside them was made for them.
+
+    Of each weight file it takes name, size and a mebibyte from either end: enough to see a retrained model.
+
+    Raises:
+        ModelError: The folder holds no weights.
+    """
+    digest = blake2b(digest_size=12)
+    for weights in _weight_files(Path(path)):
+        size = weights.stat().st_size
+        digest.update(f"{weights.name}\0{size}\0".encode())
+        with weights.open("rb") as file:
+            digest.update(file.read(_DIGESTED))
+            file.seek(max(0, size - _DIGESTED))
+            digest.update(file.read(_DIGESTED))
+    return digest.hexdigest()
 
 
 def _weight_files(folder: Path) -> list[Path]:

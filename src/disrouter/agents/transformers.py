@@ -1,7 +1,8 @@
 """Local agents: any causal language model with a chat template, run in this process.
 
-An agent's confidence is read at the first token: ``1 - P(rejection | prompt)``. Looking therefore costs one prefill,
-and the answer goes on from that prefill. torch and transformers are imported, and weights loaded, at the first look.
+An agent's confidence is read at the first token, ``1 - P(rejection | prompt)``, or by a head from the hidden states of
+the prompt. Looking therefore costs one prefill, and the answer goes on from that prefill. torch and transformers are
+imported, and weights loaded, at the first look.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from disrouter.agents.devices import pick_device
 from disrouter.agents.folders import check_model_folder
@@ -42,7 +46,8 @@ class TransformersAgent:
         *,
         rejection: str = "I don't know",
         scenario_prompt: bool = True,
-        self_assessment: Literal["token", "none"] = "token",
+        self_assessment: Literal["token", "head", "none"] = "token",
+        calibrated: bool = True,
         max_tokens: int = 512,
         device: str | None = None,
         batch_size: int = 512,
@@ -54,8 +59,9 @@ class TransformersAgent:
             model_path: Folder in Hugging Face format, with safetensors.
             rejection: What the model was trained to say instead of an answer.
             scenario_prompt: Whether the model reads the scenario's name in a system message.
-            self_assessment: ``token`` reads the confidence at the first token; ``none`` gives none and runs nothing
-                to look.
+            self_assessment: ``token`` reads the confidence at the first token; ``head`` by the confidence head beside
+                the model; ``none`` gives none and runs nothing to look.
+            calibrated: Whether the calibration beside the model, if there is one, is applied.
             max_tokens: Most tokens of an answer, unless the sampling names fewer.
             device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; None takes the fastest.
             batch_size: Most answers that are decoded together in the ``*_many`` methods.
@@ -65,6 +71,7 @@ class TransformersAgent:
         self.rejection = rejection
         self.scenario_prompt = scenario_prompt
         self.self_assessment = self_assessment
+        self.calibrated = calibrated
         self.max_tokens = max_tokens
         self.device = device
         self.batch_size = batch_size
@@ -158,6 +165,23 @@ class TransformersAgent:
         """
         return [found for _, found in self._run_many(queries, scenario, sampling, samples=samples)]
 
+    def states_many(self, queries: Sequence[Query], scenario: Scenario) -> NDArray[np.float32]:
+        """Return the hidden states of every prompt's last token, shaped (queries, layers + 1, width).
+
+        The embedding's comes first, then one after every layer: what a confidence head reads.
+
+        Raises:
+            ContextError: A query is longer than the agent can take; nothing has run.
+            ModelError: The model cannot be loaded.
+            AgentError: The model broke.
+        """
+        with self._running(queries[0]) as runtime:
+            prompts = runtime.prompts(queries, scenario)
+            found: dict[int, NDArray[np.float32]] = {}
+            for batch in runtime.engine.batches([len(prompt) for prompt in prompts], self.batch_size):
+                found.update(zip(batch, runtime.states([prompts[i] for i in batch]).numpy(), strict=True))
+        return np.stack([found[index] for index in range(len(queries))])
+
     def too_long(self, query: Query, scenario: Scenario) -> ContextError | None:
         """Return why a query is too long for this agent, or None if it is not; loads the model, runs nothing.
 
@@ -197,7 +221,9 @@ class TransformersAgent:
         for batch in runtime.engine.batches([len(prompt) for prompt in prompts], size):
             # The model is held for one batch at a time, so that a live query does not wait for all of them.
             with self._running(queries[batch[0]]):
-                found = runtime.run([queries[i] for i in batch], [prompts[i] for i in batch], sampling, samples)
+                found = runtime.run(
+                    [queries[i] for i in batch], [prompts[i] for i in batch], scenario, sampling, samples
+                )
             results.update(zip(batch, found, strict=True))
         return [results[index] for index in range(len(queries))]
 
@@ -216,18 +242,17 @@ class TransformersAgent:
     def _load(self) -> Runtime:
         device = pick_device(self.device)
         try:
-            from disrouter.agents._runtime import Runtime
+            from disrouter.agents._runtime import Assessing, Runtime
         except ImportError as exc:
             raise MissingExtraError.of("Running a model in this process", "local") from exc
 
-        return Runtime(
-            self._card,
-            self.model_path,
-            device,
+        how = Assessing(
             rejection=self.rejection,
             scenario_prompt=self.scenario_prompt,
-            max_tokens=self.max_tokens,
+            assessment=self.self_assessment,
+            calibrated=self.calibrated,
         )
+        return Runtime(self._card, self.model_path, device, how, max_tokens=self.max_tokens)
 
 
 def _charge(found: Sequence[Sequence[Completion]], looks: Sequence[Look] | None) -> list[Completion]:

@@ -44,8 +44,10 @@ class AgentSpec(_Spec):
         description="a folder or table relative to the network file, or 'lab:agent-1' for a shipped checkpoint",
     )
     price: PriceSpec = Field(description="{cost, look_share} per query, or {input, output} per million tokens")
-    self_assessment: Literal["token", "none"] = Field(
-        "token", description="'token' (confidence from the first token) or 'none' (always willing to answer)"
+    self_assessment: Literal["token", "head", "none"] = Field(
+        "token",
+        description="'token' (confidence from the first token), 'head' (from the confidence head beside the model) or "
+        "'none' (always willing to answer)",
     )
     context_length: int | None = Field(None, ge=1, description="a whole number from 1, in tokens")
     max_tokens: int = Field(512, ge=1, description="a whole number from 1, the most tokens of an answer")

@@ -17,11 +17,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from disrouter.evaluation._files import replacing
 from disrouter.evaluation.methods import METHODS
 from disrouter.evaluation.metrics import reliability, right
 from disrouter.evaluation.outcomes import OutcomeTable
 from disrouter.evaluation.summary import Summary
+from disrouter.files import replacing
 
 __all__ = ["draw_all", "draw_answers", "draw_plane", "draw_reliability", "draw_utility", "save"]
 

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from disrouter.errors import DataError
-from disrouter.evaluation._files import replacing
 from disrouter.evaluation.outcomes import CELLS, OutcomeTable
+from disrouter.files import replacing
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "read_table", "with_timings", "write_table", "write_timings"]
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from disrouter.errors import DataError, InterruptedRunError, UsageError
-from disrouter.evaluation._files import write_json
 from disrouter.evaluation.build import CHUNK, build, progress_bar
 from disrouter.evaluation.outcome_files import read_table, with_timings, write_table, write_timings
 from disrouter.evaluation.outcomes import OutcomeTable
@@ -29,6 +28,7 @@ from disrouter.evaluation.replay import fitted, traces
 from disrouter.evaluation.suites import Suite
 from disrouter.evaluation.summary import Summary, summarise
 from disrouter.evaluation.traces import write_traces
+from disrouter.files import write_json
 from disrouter.network import Network
 from disrouter.types import Query, Scenario
 from disrouter.utility import SCENARIOS, scenario_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from disrouter.errors import DataError
-from disrouter.evaluation._files import replacing
+from disrouter.files import replacing
 from disrouter.types import Hop, Scenario, Trace, Usage
 
 __all__ = ["read_traces", "trace_from_json", "trace_line", "trace_to_json", "write_traces"]

@@ -5,62 +5,28 @@ The loss falls on the completion only. Training keeps checkpoints in a work fold
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from torch.nn.functional import cross_entropy, kl_div
+from transformers import PreTrainedTokenizerBase
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from disrouter.agents._loading import rejection_ids
 from disrouter.agents.prompts import chat_messages
-from disrouter.errors import ModelError
+from disrouter.errors import ModelError, UsageError
+from disrouter.training._models import Report, lora_config, merged, run, save_beside, trainable
+from disrouter.training.settings import SftSettings
 from disrouter.training.targets import Target
 
-__all__ = ["SftSettings", "fine_tune"]
+__all__ = ["fine_tune"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SftSettings:
-    """How to fine-tune."""
-
-    rate: float = 1e-3
-    """Peak learning rate; a 6-million-parameter model wants about a hundred times that of a 7-billion one."""
-
-    epochs: float = 3.0
-    batch: int = 64
-    seed: int = 0
-
-
-class _Report(TrainerCallback):
-    def __init__(self, report: Callable[[int, int, float], None]) -> None:
-        self._report = report
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: object,
-    ) -> None:
-        if logs and "loss" in logs:
-            self._report(state.global_step, state.max_steps, float(logs["loss"]))
+_IGNORED = -100
 
 
 def fine_tune(
@@ -70,26 +36,34 @@ def fine_tune(
     work: Path,
     settings: SftSettings,
     *,
-    report: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    rejection: str,
+    report: Report = lambda step, steps, loss: None,
 ) -> None:
     """Fine-tune the model in ``model_path`` on ``targets`` and write it to ``output`` in bfloat16 safetensors.
 
     ``work`` is the folder of training checkpoints: if it holds one, training goes on from there; it is removed when
     done. ``report`` is called with step, steps and loss.
+
+    Raises:
+        ModelError: The model cannot be trained on these targets.
+        UsageError: Answers are to be kept by divergence, and a target names a scenario, which the base never read.
+        RunError: The loss is no number any more.
     """
-    model = AutoModelForCausalLM.from_pretrained(
-        model_path, dtype=torch.float32, local_files_only=True, use_safetensors=True
-    )
-    tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True)
-    dataset = Dataset.from_dict(_tokenised(tokenizer, targets))
-    trainer = SFTTrainer(
+    if settings.kl and any(target.scenario is not None for target in targets):
+        raise UsageError(
+            "A divergence from the base model (`kl`) needs targets without a scenario: the base never read its name.",
+            hint="set `kl: 0`, or use `mode: calibrated`",
+        )
+    model, tokenizer = trainable(model_path)
+    trainer = _Trainer(
         model=model,
         processing_class=tokenizer,
-        train_dataset=dataset,
-        callbacks=[_Report(report)],
+        train_dataset=Dataset.from_dict(_tokenised(tokenizer, targets)),
+        peft_config=lora_config(settings.lora),
         args=SFTConfig(
             output_dir=str(work),
             per_device_train_batch_size=settings.batch,
+            gradient_accumulation_steps=settings.accumulate,
             num_train_epochs=settings.epochs,
             learning_rate=settings.rate,
             lr_scheduler_type="cosine",
@@ -97,22 +71,60 @@ def fine_tune(
             weight_decay=0.0,
             seed=settings.seed,
             max_length=None,
-            gradient_checkpointing=False,
-            bf16=False,
+            gradient_checkpointing=torch.cuda.is_available(),
+            bf16=torch.cuda.is_available(),
             logging_steps=10,
             save_steps=100,
             save_total_limit=1,
             disable_tqdm=True,
             report_to="none",
             use_cpu=not torch.cuda.is_available(),
-            full_determinism=False,
         ),
     )
-    trainer.remove_callback(PrinterCallback)  # it prints every log to stdout
-    resumable = work.is_dir() and any(work.glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=resumable)
-    _save(model, model_path, output)
+    if settings.kl:
+        trainer.keep_answers_of(trainable(model_path)[0], settings.kl, rejection_ids(tokenizer, rejection)[0])
+    run(trainer, work, report, shown="loss")
+    save_beside(merged(trainer.model), model_path, output)
     shutil.rmtree(work, ignore_errors=True)
+
+
+class _Trainer(SFTTrainer):
+    """TRL's trainer, which can also hold answers to what the base model would say."""
+
+    _base: Any = None
+    _kl = 0.0
+    _rejection = -1
+
+    def keep_answers_of(self, base: torch.nn.Module, kl: float, rejection: int) -> None:
+        """Learn the decisions as before, but of an answer's other tokens only how ``base`` distributes them."""
+        self._base, self._kl, self._rejection = base.eval().requires_grad_(False), kl, rejection
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return cross-entropy on decisions and rejections plus the weighted divergence on answers, per token."""
+        if self._base is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs["labels"][:, 1:]  # (rows, tokens)
+        read = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
+        logits = model(**read, use_cache=False).logits[:, :-1].float()
+        with torch.no_grad():
+            expected = self._base(**read, use_cache=False).logits[:, :-1].float()
+        learnt = labels != _IGNORED
+        first = learnt & (learnt.cumsum(1) == 1)
+        rejects = (first & (labels == self._rejection)).any(1, keepdim=True)
+        decision = first | (learnt & rejects)  # a rejection is learnt to its end
+        kept = learnt & ~decision
+        # While answering nobody may reject, so the divergence does not look at the rejection.
+        logits_kept, expected = logits[kept], expected[kept]
+        logits_kept[:, self._rejection] = expected[:, self._rejection] = -1e4
+        taught = cross_entropy(logits[decision], labels[decision], reduction="sum")
+        drifted = kl_div(logits_kept.log_softmax(-1), expected.log_softmax(-1), log_target=True, reduction="sum")
+        return (taught + self._kl * drifted) / learnt.sum().clamp(min=1)
 
 
 def _tokenised(tokenizer: PreTrainedTokenizerBase, targets: Sequence[Target]) -> dict[str, list[list[int]]]:
@@ -135,23 +147,5 @@ def _tokenised(tokenizer: PreTrainedTokenizerBase, targets: Sequence[Target]) ->
                 hint="use a template whose generation prompt is what an assistant message begins with",
             )
     unlearnt = [len(before) + (not target.decides) for before, target in zip(asked, targets, strict=True)]
-    labels = [[-100] * skipped + tokens[skipped:] for skipped, tokens in zip(unlearnt, whole, strict=True)]
+    labels = [[_IGNORED] * skipped + tokens[skipped:] for skipped, tokens in zip(unlearnt, whole, strict=True)]
     return {"input_ids": whole, "labels": labels}
-
-
-def _save(model: torch.nn.Module, base: Path, output: Path) -> None:
-    """Write the trained weights beside the base model's other files, whole or not at all."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(base, partial)
-    names = load_file(base / "model.safetensors").keys()
-    weights = model.state_dict()
-    save_file(
-        {name: weights[name].to(torch.bfloat16).contiguous() for name in names},
-        partial / "model.safetensors",
-        metadata={"format": "pt"},
-    )
-    (partial / "model.safetensors").chmod(0o644)  # written for its owner only
-    shutil.rmtree(output, ignore_errors=True)
-    os.replace(partial, output)

@@ -1,0 +1,206 @@
+"""Reinforcing the decision to answer or to reject, with TRL's ``GRPOTrainer`` (paper §3.3).
+
+The paper publishes the reward, 1 right / 0 wrong / (1 − α)^γ rejected, and no algorithm; we use GRPO and depart from
+its textbook form in three ways, each because the action is a single token that SFT has made nearly certain:
+
+- *Both actions in every group.* An agent that always rejects a query would never see its answer pay. Half of each
+  group is the rejection, half are answers sampled with the rejection masked. The advantage of a decision is its
+  reward less the group's mean, so the expected gradient on the logit of rejecting is (pay-off − success rate)/4
+  wherever the logit stands: it does not vanish when one action has become certain, and has the same sign and zero.
+- *No division by the group's deviation* (Dr. GRPO, arXiv 2503.20783): it would weigh a lucky answer to a hopeless query
+  like a sure one, and move the boundary away from the pay-off.
+- *The decision alone is taught* unless the settings say otherwise: the sampled answer earns the reward, and only the
+  first token learns from it.
+
+In calibrated mode a rejection pays the agent's own confidence, which makes the reward the Brier score
+(:func:`disrouter.training.rewards.brier_payoff`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from disrouter.agents._generation import Answering, Decoder, Engine
+from disrouter.agents._loading import end_tokens, rejection_ids
+from disrouter.agents.prompts import chat_messages
+from disrouter.seeds import seed_of
+from disrouter.training._models import Report, lora_config, merged, run, save_beside, trainable
+from disrouter.training.profiling import Grade
+from disrouter.training.rewards import brier_payoff, local_reward, rejection_payoff
+from disrouter.training.settings import RlSettings
+from disrouter.types import Query, Scenario
+
+__all__ = ["reinforce"]
+
+Messages = list[dict[str, str]]
+
+
+def reinforce(
+    model_path: Path,
+    queries: Sequence[tuple[Query, Scenario | None]],
+    grade: Grade,
+    output: Path,
+    work: Path,
+    settings: RlSettings,
+    *,
+    rejection: str,
+    max_tokens: int,
+    report: Report = lambda step, steps, reward: None,
+) -> None:
+    """Reinforce the decisions of the model in ``model_path`` and write it to ``output`` in bfloat16 safetensors.
+
+    A query with a scenario is rewarded as in the paper, one without by the Brier score. ``work`` is the folder of
+    training checkpoints: if it holds one, training goes on from there; it is removed when done. ``report`` is called
+    with step, steps and mean reward.
+
+    Raises:
+        ModelError: The model cannot be loaded, or cannot say the rejection.
+        RunError: The loss is no number any more, or a grader returned no score: it never becomes a reward of 0.
+    """
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout functions are marked experimental
+    model, tokenizer = trainable(model_path)
+    rows = {_key(messages := chat_messages(*asked)): (messages, *asked) for asked in queries}
+    play = _Rollouts(
+        asked={key: (query, scenario) for key, (_, query, scenario) in rows.items()},
+        grade=grade,
+        settings=settings,
+        rejection=rejection_ids(tokenizer, rejection)[0],
+        max_tokens=max_tokens,
+    )
+    on_gpu = torch.cuda.is_available()
+    trainer = GRPOTrainer(
+        model=model,
+        processing_class=tokenizer,
+        reward_funcs=_rewards,
+        rollout_func=play,
+        train_dataset=Dataset.from_dict({"prompt": [messages for messages, _, _ in rows.values()]}),
+        peft_config=lora_config(settings.lora),
+        args=GRPOConfig(
+            output_dir=str(work),
+            per_device_train_batch_size=settings.batch * settings.group // settings.accumulate,
+            gradient_accumulation_steps=settings.accumulate,
+            num_generations=settings.group,
+            max_completion_length=1 if settings.learn == "decision" else max_tokens,
+            num_train_epochs=settings.epochs,
+            learning_rate=settings.rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=0.05,
+            beta=settings.kl,
+            loss_type="dr_grpo",
+            scale_rewards="none",
+            temperature=1.0,
+            use_vllm=settings.vllm,
+            seed=settings.seed,
+            bf16=on_gpu,
+            gradient_checkpointing=on_gpu,
+            logging_steps=5,
+            save_steps=50,
+            save_total_limit=1,
+            disable_tqdm=True,
+            report_to="none",
+            use_cpu=not on_gpu,
+        ),
+    )
+    run(trainer, work, report, shown="reward")
+    save_beside(merged(trainer.model), model_path, output)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _rewards(score: list[float | None], payoff: list[float], **ignored: object) -> list[float]:
+    """Return the reward of every decision of a batch, from what the rollouts noted of it."""
+    return [local_reward(*noted) for noted in zip(score, payoff, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rollouts:
+    """Plays every query of a batch: the rejection for half of its group, sampled answers for the other half."""
+
+    asked: Mapping[str, tuple[Query, Scenario | None]]
+    grade: Grade
+    settings: RlSettings
+    rejection: int
+    max_tokens: int
+
+    def __call__(self, prompts: list[Messages], trainer: Any) -> dict[str, Any]:
+        """Return what TRL wants of rollouts, with each decision's score (None if it rejects) and pay-off."""
+        tokenizer = trainer.processing_class
+        ids = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=False)
+        keys = [_key(messages) for messages in prompts]
+        turns = Counter[str]()
+        answers: list[int] = []  # places in the batch whose turn it is to answer; the others reject
+        for place, key in enumerate(keys):
+            if turns[key] % 2:
+                answers.append(place)
+            turns[key] += 1
+        texts, tokens, confidences = self._play(trainer, ids, keys, answers)
+        completions = [[self.rejection] for _ in prompts]
+        scores: list[float | None] = [None] * len(prompts)
+        for place, text, written in zip(answers, texts, tokens, strict=True):
+            completions[place] = written[:1] if self.settings.learn == "decision" else written
+            scores[place] = self.grade(self.asked[keys[place]][0], text)
+        return {
+            "prompt_ids": ids,
+            "completion_ids": completions,
+            "logprobs": None,
+            "score": scores,
+            "payoff": [self._payoff(key, confidence) for key, confidence in zip(keys, confidences, strict=True)],
+        }
+
+    def _payoff(self, key: str, confidence: float) -> float:
+        scenario = self.asked[key][1]
+        return brier_payoff(confidence) if scenario is None else rejection_payoff(scenario.alpha, self.settings.gamma)
+
+    def _play(
+        self, trainer: Any, ids: list[list[int]], keys: list[str], answers: list[int]
+    ) -> tuple[list[str], list[list[int]], list[float]]:
+        """Return texts and tokens of the answers at some places, and the confidence at every place."""
+        model, tokenizer = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
+        step = trainer.state.global_step
+        training = model.training
+        model.eval()
+        try:
+            engine = Engine(model, eos=end_tokens(model, tokenizer), pad=tokenizer.pad_token_id, exact=False)
+            distinct = sorted({key: place for place, key in enumerate(keys)}.values(), key=lambda p: len(ids[p]))
+            row_of = {keys[place]: row for row, place in enumerate(distinct)}
+            prefill = engine.prefill([tuple(ids[place]) for place in distinct])
+            reject = prefill.logits.double().softmax(-1)[:, self.rejection].tolist()
+            confidences = [1.0 - reject[row_of[key]] for key in keys]
+            if self.settings.vllm:
+                found, _ = trainer._generate_single_turn([ids[place] for place in answers], None, {}, 1)
+                tokens: list[list[int]] = [list(map(int, written)) for written in found]
+            else:
+                decoder = Decoder(
+                    prefill,
+                    [row_of[keys[place]] for place in answers],
+                    Answering(
+                        limits=[self.max_tokens] * len(answers),
+                        temperature=1.0,
+                        seeds=[
+                            seed_of(self.settings.seed, "rl", str(step), keys[place], str(number))
+                            for number, place in enumerate(answers)
+                        ],
+                        banned=self.rejection,
+                        banned_first=self.rejection,
+                    ),
+                )
+                decoder.run()
+                tokens = decoder.answers()
+        finally:
+            model.train(training)
+        return tokenizer.batch_decode(tokens, skip_special_tokens=True), tokens, confidences
+
+
+def _key(messages: Messages) -> str:
+    return json.dumps([[message["role"], message["content"]] for message in messages])
