@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from hashlib import blake2b
+from math import prod
 from pathlib import Path
+from typing import Any
 
 from disrouter.errors import ModelError
 
-__all__ = ["check_model_folder", "weights_digest"]
+__all__ = ["check_model_folder", "count_weights", "weights_digest"]
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
@@ -72,6 +74,19 @@ def weights_digest(path: Path | str) -> str:
     return digest.hexdigest()
 
 
+def count_weights(path: Path | str) -> int:
+    """Return how many numbers a model's weight files hold, read from their headers.
+
+    Raises:
+        ModelError: The folder holds no usable weights.
+    """
+    total = 0
+    for weights in _weight_files(Path(path)):
+        tensors = _check_weights(weights)
+        total += sum(prod(tensor["shape"]) for name, tensor in tensors.items() if name != "__metadata__")
+    return total
+
+
 def _weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files the model consists of."""
     index = folder / "model.safetensors.index.json"
@@ -109,8 +124,8 @@ def _weight_files(folder: Path) -> list[Path]:
     )
 
 
-def _check_weights(path: Path) -> None:
-    """Check that a safetensors file is as long as its header says."""
+def _check_weights(path: Path) -> Mapping[str, Any]:
+    """Check that a safetensors file is as long as its header says, and return the header."""
     size = path.stat().st_size
     again = "copy or download the model again"
     with path.open("rb") as file:
@@ -134,6 +149,8 @@ def _check_weights(path: Path) -> None:
     if size != expected:
         what = "cut off" if size < expected else "damaged"
         raise ModelError(f"Weights '{path}' are {what}: {size} bytes instead of {expected}.", hint=again)
+    header_of: Mapping[str, Any] = tensors
+    return header_of
 
 
 def _check_tokenizer(folder: Path) -> None:

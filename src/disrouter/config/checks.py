@@ -7,18 +7,16 @@ read, so that one look at the messages is enough to mend a file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic import TypeAdapter, ValidationError
 
 from disrouter import _graph
 from disrouter.agents.folders import check_model_folder
 from disrouter.config.parts import model_path, price_of, recordings_of
 from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec
+from disrouter.config.sentences import problems_with, shown
 from disrouter.errors import ConfigError, DisrouterError, MissingExtraError
 from disrouter.network import Limits, limit_problems
 from disrouter.policies import policy_of
@@ -29,9 +27,6 @@ __all__ = ["problems_of"]
 
 T = TypeVar("T")
 
-LONGEST_VALUE = 60
-"""Characters of a bad value that a message repeats."""
-
 
 def problems_of(content: Mapping[Any, Any], folder: Path) -> list[str]:
     """Return every problem of a network file's content; model paths are relative to ``folder``.
@@ -39,58 +34,7 @@ def problems_of(content: Mapping[Any, Any], folder: Path) -> list[str]:
     Raises:
         MissingExtraError: What is needed to read an outcome table is not installed.
     """
-    return [*_schema_problems(content), *_meaning_problems(content, folder)]
-
-
-def _schema_problems(content: Mapping[Any, Any]) -> list[str]:
-    """Return what is wrong with single keys and values."""
-    try:
-        NetworkSpec.model_validate(content)
-    except ValidationError as exc:
-        return [_sentence(error) for error in exc.errors(include_url=False)]
-    return []
-
-
-def _sentence(error: ErrorDetails) -> str:
-    loc = error["loc"]
-    if error["type"] == "invalid_key" or loc[-1] == "[key]":
-        holder = _place(loc[:-1] if error["type"] == "invalid_key" else loc[:-2])[0]
-        return f"{holder or 'the file'}: key {_shown(error['input'])} is not text; put it in quotes"
-    where, model, field = _place(loc)
-    if error["type"] == "extra_forbidden":
-        known = list(model.model_fields)
-        close = get_close_matches(str(loc[-1]), known, n=1)
-        suggestion = f"; did you mean '{close[0]}'?" if close else ""
-        return f"{where}: unknown key; known: {', '.join(known)}{suggestion}"
-    allowed = field.description if field else f"a mapping with {', '.join(model.model_fields)}"
-    if error["type"] == "missing":
-        return f"{where}: missing; give {allowed}"
-    return f"{where}: {_shown(error['input'])} is not allowed; give {allowed}"
-
-
-def _place(loc: Sequence[str | int]) -> tuple[str, type[BaseModel], FieldInfo | None]:
-    """Return a location as text, the spec it lies in, and its field where the location is one."""
-    text = ""
-    spec: type[BaseModel] = NetworkSpec
-    field: FieldInfo | None = None
-    inner: type[BaseModel] | None = NetworkSpec  # the spec that the next key belongs to
-    for part in loc:
-        if isinstance(part, int):
-            text += f"[{part}]"
-            continue
-        text += f".{part}" if text else part
-        if inner is not None:
-            spec, field = inner, inner.model_fields.get(part)
-            inner = _spec_in(field.annotation) if field else None
-    if loc and isinstance(loc[-1], int) and inner is not None:  # a whole element of a list, not one of its keys
-        return text, inner, None
-    return text, spec, field
-
-
-def _spec_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((spec for part in get_args(annotation) if (spec := _spec_in(part))), None)
+    return [*problems_with(content, NetworkSpec), *_meaning_problems(content, folder)]
 
 
 def _meaning_problems(content: Mapping[Any, Any], folder: Path) -> Iterator[str]:
@@ -185,7 +129,7 @@ def _model_problems(spec: AgentSpec, folder: Path) -> list[str]:
 
 def _scenario(value: object) -> Scenario:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ConfigError(f"{_shown(value)} is not allowed; give the name of a scenario or an alpha from 0 to 1")
+        raise ConfigError(f"{shown(value)} is not allowed; give the name of a scenario or an alpha from 0 to 1")
     return scenario_of(value)
 
 
@@ -195,11 +139,6 @@ def _read(kind: type[T], value: object) -> T | None:
         return TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError:
         return None
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
 
 
 def _on_one_line(error: DisrouterError) -> str:

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-__all__ = ["AgentSpec", "LimitsSpec", "NetworkSpec", "PriceSpec"]
+from disrouter.config.sentences import Spec
+
+__all__ = ["AgentSpec", "LimitsSpec", "Name", "NetworkSpec", "PriceSpec"]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=100)]
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class PriceSpec(_Spec):
+class PriceSpec(Spec):
     """What an agent costs: per query (``cost``, ``look_share``) or per million tokens (``input``, ``output``)."""
 
     cost: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1, the normalised cost per query")
@@ -32,7 +30,7 @@ class PriceSpec(_Spec):
     output: float | None = Field(None, ge=0, description="a number from 0, money per million output tokens")
 
 
-class AgentSpec(_Spec):
+class AgentSpec(Spec):
     """One agent of a network file."""
 
     name: Name = Field(description="a name of up to 100 letters, digits and . _ : / -, starting with a letter or digit")
@@ -58,7 +56,7 @@ class AgentSpec(_Spec):
     )
 
 
-class LimitsSpec(_Spec):
+class LimitsSpec(Spec):
     """How far a query may travel."""
 
     max_hops: int | None = Field(None, ge=1, description="a whole number from 1, the most agents asked per query")
@@ -66,7 +64,7 @@ class LimitsSpec(_Spec):
     max_seconds: float | None = Field(None, gt=0, description="a number above 0, seconds after which nobody is asked")
 
 
-class NetworkSpec(_Spec):
+class NetworkSpec(Spec):
     """A network file."""
 
     name: Name = Field(description="a name of up to 100 letters, digits and . _ : / -, starting with a letter or digit")

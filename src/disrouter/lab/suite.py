@@ -46,6 +46,7 @@ class LabSuite:
 
     name: str = "lab"
     weights: Weights = field(default_factory=lambda: LEVEL_WEIGHTS)
+    _worked: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def queries(self, domain: str, seed: int, n: int, *, split: Split = "test") -> list[Query]:
         """Return ``n`` queries of a domain ("in" or "out") with different questions, drawn from a split by the seed.
@@ -68,7 +69,22 @@ class LabSuite:
             problem = _fresh(skill, self.weights[skill], rng, split, seen)
             seen.add(problem.question)
             queries.append(query_of(problem, id=f"{domain}-{split}-{seed}-{index:05}"))
+            self._worked[queries[-1].id] = problem.solution
         return queries
+
+    def worked(self, query: Query) -> str | None:
+        """Return the worked solution of a query of this suite."""
+        return self._worked.get(query.id)
+
+    def replay(self, count: int, seed: int) -> list[tuple[Query, str]]:
+        """Return pretraining problems of all ten skills with their worked solutions.
+
+        They are what the models were pretrained on, and only that: nothing is said of who can solve them.
+        """
+        from disrouter.lab.corpus import training_problems
+
+        problems = training_problems(count, seed, {})
+        return [(query_of(p, id=f"replay-{seed}-{index:06}"), p.solution) for index, p in enumerate(problems)]
 
     def grade(self, query: Query, text: str) -> float:
         """Return 1.0 if what stands after the answer mark is the reference, else 0.0."""

@@ -66,17 +66,20 @@ def lora_config(settings: LoraSettings | None) -> LoraConfig | None:
     )
 
 
-def run(trainer: Trainer, work: Path, report: Report, *, shown: str) -> None:
-    """Train to the end, from the last checkpoint in ``work`` if there is one; ``shown`` is the logged value to report.
+def run(trainer: Trainer, work: Path, report: Report, *, shown: str) -> int:
+    """Train to the end, from the last checkpoint in ``work`` if there is one; return the tokens trained on.
+
+    ``shown`` is the logged value to report.
 
     Raises:
         RunError: The loss or reward is no number any more; the last good checkpoint is kept.
     """
     trainer.remove_callback(PrinterCallback)  # it prints every log to stdout
     trainer.add_callback(_Watch(report, shown, work))
-    last = get_last_checkpoint(str(work)) if work.is_dir() else None
+    last = get_last_checkpoint(str(work)) if work.is_dir() else None  # type: ignore[no-untyped-call]  # untyped upstream
     with _quiet():
         trainer.train(resume_from_checkpoint=last)
+    return int(next((log["num_tokens"] for log in reversed(trainer.state.log_history) if "num_tokens" in log), 0))
 
 
 class _Watch(TrainerCallback):

@@ -60,7 +60,7 @@ def train_head(
         head.train()
         for epoch in range(settings.epochs):
             losses = []
-            for rows in torch.randperm(len(x)).split(batch)[: len(x) // batch]:
+            for rows in torch.split(torch.randperm(len(x)), batch)[: len(x) // batch]:
                 logits = head(x[rows], settings.dropout)
                 loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, y[rows])
                 optimizer.zero_grad()

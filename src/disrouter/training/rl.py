@@ -4,13 +4,14 @@ The paper publishes the reward, 1 right / 0 wrong / (1 − α)^γ rejected, and 
 its textbook form in three ways, each because the action is a single token that SFT has made nearly certain:
 
 - *Both actions in every group.* An agent that always rejects a query would never see its answer pay. Half of each
-  group is the rejection, half are answers sampled with the rejection masked. The advantage of a decision is its
-  reward less the group's mean, so the expected gradient on the logit of rejecting is (pay-off − success rate)/4
-  wherever the logit stands: it does not vanish when one action has become certain, and has the same sign and zero.
+  group is the rejection, half are answers sampled with the rejection masked.
 - *No division by the group's deviation* (Dr. GRPO, arXiv 2503.20783): it would weigh a lucky answer to a hopeless query
   like a sure one, and move the boundary away from the pay-off.
-- *The decision alone is taught* unless the settings say otherwise: the sampled answer earns the reward, and only the
-  first token learns from it.
+- *The decision alone is taught* unless the settings say otherwise. The answers of a group share their mean score, so
+  that the advantage of answering is (mean score − pay-off)/2 and that of rejecting its negative; and only the action of
+  positive advantage learns, through the rejection or through the first token of a right answer. Pushing the first
+  token of a wrong answer down, as plain GRPO does, pushes every other token up: in the lab that took an agent's
+  accuracy from .40 to .03.
 
 In calibrated mode a rejection pays the agent's own confidence, which makes the reward the Brier score
 (:func:`disrouter.training.rewards.brier_payoff`).
@@ -42,7 +43,7 @@ from disrouter.training.rewards import brier_payoff, local_reward, rejection_pay
 from disrouter.training.settings import RlSettings
 from disrouter.types import Query, Scenario
 
-__all__ = ["reinforce"]
+__all__ = ["Spent", "reinforce"]
 
 Messages = list[dict[str, str]]
 
@@ -58,8 +59,10 @@ def reinforce(
     rejection: str,
     max_tokens: int,
     report: Report = lambda step, steps, reward: None,
-) -> None:
+) -> Spent:
     """Reinforce the decisions of the model in ``model_path`` and write it to ``output`` in bfloat16 safetensors.
+
+    Returns the numbers of tokens it sampled and was trained on.
 
     A query with a scenario is rewarded as in the paper, one without by the Brier score. ``work`` is the folder of
     training checkpoints: if it holds one, training goes on from there; it is removed when done. ``report`` is called
@@ -79,12 +82,15 @@ def reinforce(
         rejection=rejection_ids(tokenizer, rejection)[0],
         max_tokens=max_tokens,
     )
+    # Any: TRL's annotations know neither conversational prompts nor rewards that take named columns.
+    reward: Any = _rewards
+    rollouts: Any = play
     on_gpu = torch.cuda.is_available()
     trainer = GRPOTrainer(
         model=model,
         processing_class=tokenizer,
-        reward_funcs=_rewards,
-        rollout_func=play,
+        reward_funcs=reward,
+        rollout_func=rollouts,
         train_dataset=Dataset.from_dict({"prompt": [messages for messages, _, _ in rows.values()]}),
         peft_config=lora_config(settings.lora),
         args=GRPOConfig(
@@ -113,17 +119,37 @@ def reinforce(
             use_cpu=not on_gpu,
         ),
     )
-    run(trainer, work, report, shown="reward")
+    trained = run(trainer, work, report, shown="reward")
     save_beside(merged(trainer.model), model_path, output)
     shutil.rmtree(work, ignore_errors=True)
+    return Spent(sampled=play.sampled, trained=trained)
 
 
-def _rewards(score: list[float | None], payoff: list[float], **ignored: object) -> list[float]:
-    """Return the reward of every decision of a batch, from what the rollouts noted of it."""
-    return [local_reward(*noted) for noted in zip(score, payoff, strict=True)]
+def _rewards(earned: list[float], **ignored: object) -> list[float]:
+    """Return the reward of every decision of a batch, which its rollout noted."""
+    return earned
+
+
+def _mean_answers(
+    keys: Sequence[str], rewards: Sequence[float], written: Sequence[list[int] | None]
+) -> Mapping[str, float]:
+    """Return the mean reward of the answers to each query of a batch."""
+    of: dict[str, list[float]] = {}
+    for key, reward, answer in zip(keys, rewards, written, strict=True):
+        if answer is not None:
+            of.setdefault(key, []).append(reward)
+    return {key: sum(values) / len(values) for key, values in of.items()}
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """Tokens that reinforcement took; of a resumed run, what was sampled before is not counted."""
+
+    sampled: int
+    trained: int
+
+
+@dataclass(slots=True)
 class _Rollouts:
     """Plays every query of a batch: the rejection for half of its group, sampled answers for the other half."""
 
@@ -132,9 +158,10 @@ class _Rollouts:
     settings: RlSettings
     rejection: int
     max_tokens: int
+    sampled: int = 0
 
     def __call__(self, prompts: list[Messages], trainer: Any) -> dict[str, Any]:
-        """Return what TRL wants of rollouts, with each decision's score (None if it rejects) and pay-off."""
+        """Return what TRL wants of rollouts, with what each decision earned and whether it is learnt from."""
         tokenizer = trainer.processing_class
         ids = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=False)
         keys = [_key(messages) for messages in prompts]
@@ -145,17 +172,31 @@ class _Rollouts:
                 answers.append(place)
             turns[key] += 1
         texts, tokens, confidences = self._play(trainer, ids, keys, answers)
-        completions = [[self.rejection] for _ in prompts]
+        self.sampled += sum(map(len, tokens))
+        payoffs = [self._payoff(key, confidence) for key, confidence in zip(keys, confidences, strict=True)]
+        written: list[list[int] | None] = [None] * len(prompts)
         scores: list[float | None] = [None] * len(prompts)
-        for place, text, written in zip(answers, texts, tokens, strict=True):
-            completions[place] = written[:1] if self.settings.learn == "decision" else written
+        for place, text, answer in zip(answers, texts, tokens, strict=True):
+            written[place] = answer
             scores[place] = self.grade(self.asked[keys[place]][0], text)
+        rewards = [local_reward(score, payoff) for score, payoff in zip(scores, payoffs, strict=True)]
+        noted = {"prompt_ids": ids, "logprobs": None}
+        if self.settings.learn == "all":
+            completions = [answer or [self.rejection] for answer in written]
+            return {**noted, "completion_ids": completions, "earned": rewards}
+        means = _mean_answers(keys, rewards, written)
+        learns = [
+            means[key] < payoff if answer is None else means[key] > payoff and reward == 1.0
+            for key, answer, reward, payoff in zip(keys, written, rewards, payoffs, strict=True)
+        ]
         return {
-            "prompt_ids": ids,
-            "completion_ids": completions,
-            "logprobs": None,
-            "score": scores,
-            "payoff": [self._payoff(key, confidence) for key, confidence in zip(keys, confidences, strict=True)],
+            **noted,
+            "completion_ids": [[self.rejection] if answer is None else answer[:1] for answer in written],
+            "env_mask": [[int(does)] for does in learns],
+            "earned": [
+                payoff if answer is None else means[key]
+                for key, answer, payoff in zip(keys, written, payoffs, strict=True)
+            ],
         }
 
     def _payoff(self, key: str, confidence: float) -> float:

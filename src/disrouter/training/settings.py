@@ -1,15 +1,18 @@
 """Settings of every stage of self-awareness training, with their defaults; nothing heavy is imported here.
 
-A default comes from the paper (arXiv 2510.19208) where it publishes one, and says so; else from a measurement.
+They are the parts of a recipe file. A field's description is what a message says is allowed there. A default comes
+from the paper (arXiv 2510.19208) where it publishes one; else from a measurement in the lab.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field
+
+from disrouter.config.sentences import Spec
+
 __all__ = [
-    "AcceptText",
     "CalibrationMethod",
     "CalibrationSettings",
     "HeadSettings",
@@ -25,115 +28,95 @@ Mode = Literal["paper", "calibrated"]
 """``paper``: the scenario stands in the prompt and the model learns each scenario's decision. ``calibrated``: no
 scenario; the model learns its chance to be right, and a policy outside decides."""
 
-AcceptText = Literal["own", "worked"]
-"""What an accepted query teaches: one of the agent's own right answers, or the suite's worked solution."""
-
 CalibrationMethod = Literal["isotonic", "platt"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProfileSettings:
+class ProfileSettings(Spec):
     """How an agent is profiled. The paper publishes neither N nor the temperature."""
 
-    queries: int = 4000
-    samples: int = 10
-    """N, the sampled answers per query."""
+    queries: int = Field(4000, ge=1, description="a whole number from 1, training queries")
+    samples: int = Field(10, ge=1, le=1000, description="a whole number from 1 to 1000, sampled answers per query (N)")
+    temperature: float = Field(1.0, gt=0, le=10, description="a number above 0 and up to 10")
+    seed: int = Field(0, ge=0, description="a whole number from 0, of the queries and the samples")
 
-    temperature: float = 1.0
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetSettings:
+class TargetSettings(Spec):
     """What the model is taught to say, derived from its profile."""
 
-    limit: int = 10_000
-    """Most targets: of each scenario in paper mode (10,000 in the paper), altogether in calibrated mode."""
+    limit: int = Field(
+        10_000,
+        ge=2,
+        description="a whole number from 2, most targets: of each scenario in paper mode, of all in calibrated mode",
+    )
+    accept: Literal["own", "worked"] = Field(
+        "own", description="'own' (one of the agent's own right answers) or 'worked' (the suite's worked solution)"
+    )
 
-    accept: AcceptText = "own"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoraSettings:
+class LoraSettings(Spec):
     """Low-rank adapters on every linear layer instead of all weights; merged when training is done."""
 
-    rank: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.0
+    rank: int = Field(16, ge=1, description="a whole number from 1")
+    alpha: int = Field(32, ge=1, description="a whole number from 1")
+    dropout: float = Field(0.0, ge=0, lt=1, description="a number from 0, below 1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SftSettings:
+class SftSettings(Spec):
     """How to fine-tune."""
 
-    rate: float = 1e-5
-    """Peak learning rate; a 6-million-parameter model wants about a hundred times that of a 7-billion one."""
-
-    epochs: float = 2.0
-    batch: int = 64
-    accumulate: int = 1
-    """Batches whose gradients are summed before a step."""
-
-    lora: LoraSettings | None = None
-    replay: int = 0
-    """Pretraining problems mixed in that teach no decision, so that no ability is unlearnt."""
-
-    kl: float = 0.0
-    """Weight of the divergence KL(base ‖ model) on the tokens of answers, which takes the place of their text; 0
-    teaches the text. Calibrated mode only."""
-
-    seed: int = 0
+    rate: float = Field(1e-5, gt=0, description="a number above 0, the peak learning rate")
+    epochs: float = Field(2.0, gt=0, description="a number above 0")
+    batch: int = Field(64, ge=1, description="a whole number from 1, targets computed at once")
+    accumulate: int = Field(1, ge=1, description="a whole number from 1, batches summed before a step")
+    lora: LoraSettings | None = Field(None, description="a mapping with rank, alpha, dropout; all weights if left out")
+    replay: int = Field(
+        0, ge=0, description="a whole number from 0, problems mixed in that teach no decision, so that none is unlearnt"
+    )
+    kl: float = Field(
+        0.0,
+        ge=0,
+        description="a number from 0, weight of KL(base, model) on answers in place of their text; calibrated mode",
+    )
+    seed: int = Field(0, ge=0, description="a whole number from 0")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RlSettings:
+class RlSettings(Spec):
     """How to reinforce the decision, after SFT. The paper publishes no algorithm; we use GRPO."""
 
-    queries: int = 10_000
-    """Queries altogether, as in the paper; half of them above δ, half below."""
-
-    group: int = 8
-    """Decisions compared for one query: half of them the rejection, half sampled answers."""
-
-    rate: float = 1e-6
-    epochs: float = 1.0
-    batch: int = 64
-    """Queries in one step."""
-
-    accumulate: int = 1
-    """Parts that a step's decisions are computed in."""
-
-    gamma: float = 0.5
-    """Exponent of what a rejection pays in paper mode, (1 − α)^gamma; 0.5 in the paper."""
-
-    kl: float = 0.0
-    """Weight of the divergence from the model that RL starts from."""
-
-    learn: Literal["decision", "all"] = "decision"
-    """Whether the reward teaches the first token only, where the decision is made, or the whole answer too."""
-
-    vllm: bool = False
-    """Whether answers are sampled by vLLM (needs a GPU and the package), instead of the model itself."""
-
-    lora: LoraSettings | None = None
-    seed: int = 0
+    queries: int = Field(10_000, ge=2, description="a whole number from 2, queries altogether (10,000 in the paper)")
+    epochs: float = Field(1.0, gt=0, description="a number above 0")
+    group: int = Field(
+        8, ge=2, multiple_of=2, description="an even number, decisions compared for one query: half of them rejections"
+    )
+    rate: float = Field(1e-6, gt=0, description="a number above 0, the peak learning rate")
+    batch: int = Field(64, ge=1, description="a whole number from 1, queries in one step")
+    accumulate: int = Field(1, ge=1, description="a whole number from 1, parts that a step is computed in")
+    gamma: float = Field(
+        0.5, ge=0, description="a number from 0, the exponent of a rejection's pay-off, (1 - alpha)^gamma"
+    )
+    kl: float = Field(0.0, ge=0, description="a number from 0, the weight of the divergence from where RL starts")
+    learn: Literal["decision", "all"] = Field(
+        "decision", description="'decision' (the first token learns from the reward) or 'all' (the whole answer does)"
+    )
+    vllm: bool = Field(False, description="true (vLLM samples the answers; needs a GPU) or false (the model itself)")
+    lora: LoraSettings | None = Field(None, description="a mapping with rank, alpha, dropout; all weights if left out")
+    seed: int = Field(0, ge=0, description="a whole number from 0")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadSettings:
+class HeadSettings(Spec):
     """How to train a confidence head on the frozen model's hidden states."""
 
-    hidden: int = 128
-    epochs: int = 40
-    batch: int = 128
-    rate: float = 2e-3
-    weight_decay: float = 0.1
-    dropout: float = 0.0
-    seed: int = 0
+    hidden: int = Field(128, ge=1, description="a whole number from 1, units of the inner layer")
+    epochs: int = Field(40, ge=1, description="a whole number from 1")
+    batch: int = Field(128, ge=1, description="a whole number from 1, queries in one step")
+    rate: float = Field(2e-3, gt=0, description="a number above 0, the peak learning rate")
+    weight_decay: float = Field(0.1, ge=0, description="a number from 0")
+    dropout: float = Field(0.0, ge=0, lt=1, description="a number from 0, below 1")
+    seed: int = Field(0, ge=0, description="a whole number from 0")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationSettings:
+class CalibrationSettings(Spec):
     """How to calibrate confidences after training, on held-out queries."""
 
-    method: CalibrationMethod = "isotonic"
-    queries: int = 1000
+    method: CalibrationMethod = Field("isotonic", description="'isotonic' or 'platt'")
+    queries: int = Field(1000, ge=20, description="a whole number from 20, validation queries")

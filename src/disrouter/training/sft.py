@@ -38,8 +38,10 @@ def fine_tune(
     *,
     rejection: str,
     report: Report = lambda step, steps, loss: None,
-) -> None:
+) -> int:
     """Fine-tune the model in ``model_path`` on ``targets`` and write it to ``output`` in bfloat16 safetensors.
+
+    Returns the number of tokens it was trained on.
 
     ``work`` is the folder of training checkpoints: if it holds one, training goes on from there; it is removed when
     done. ``report`` is called with step, steps and loss.
@@ -83,9 +85,10 @@ def fine_tune(
     )
     if settings.kl:
         trainer.keep_answers_of(trainable(model_path)[0], settings.kl, rejection_ids(tokenizer, rejection)[0])
-    run(trainer, work, report, shown="loss")
+    tokens = run(trainer, work, report, shown="loss")
     save_beside(merged(trainer.model), model_path, output)
     shutil.rmtree(work, ignore_errors=True)
+    return tokens
 
 
 class _Trainer(SFTTrainer):
@@ -108,7 +111,7 @@ class _Trainer(SFTTrainer):
     ) -> Any:
         """Return cross-entropy on decisions and rejections plus the weighted divergence on answers, per token."""
         if self._base is None:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[no-untyped-call]  # untyped upstream
         labels = inputs["labels"][:, 1:]  # (rows, tokens)
         read = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
         logits = model(**read, use_cache=False).logits[:, :-1].float()

@@ -1,0 +1,166 @@
+"""Recipes: self-awareness training as a file, read strictly, with every problem reported at once.
+
+    name: laptop
+    mode: calibrated
+    suite: gsm8k
+    agents:
+      - {name: small, model: models/small, price: {cost: 0.1}}
+      - {name: large, model: models/large, price: {cost: 0.9}, train: false}
+    profile: {queries: 2000}
+    head: {}
+    calibration: {}
+
+A stage is run if its key is there: profile, sft, rl, head, calibration, in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from disrouter.config.schema import Name, PriceSpec
+from disrouter.config.sentences import Spec, problems_with
+from disrouter.config.strict_yaml import read_yaml
+from disrouter.errors import ConfigError
+from disrouter.training.settings import (
+    CalibrationSettings,
+    HeadSettings,
+    Mode,
+    ProfileSettings,
+    RlSettings,
+    SftSettings,
+    TargetSettings,
+)
+
+__all__ = ["AgentRecipe", "Recipe", "StageName", "embedded_recipes", "load_recipe", "plain"]
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+StageName = Literal["sft", "rl", "head"]
+"""A stage that leaves a model folder of its own."""
+
+
+class AgentRecipe(Spec):
+    """One agent of a recipe."""
+
+    name: Name = Field(description="a name of up to 100 letters, digits and . _ : / -, starting with a letter or digit")
+    model: str = Field(
+        min_length=1, description="a local model folder, a hub's name of a model, or 'lab:agent-1' … 'lab:agent-5'"
+    )
+    price: PriceSpec = Field(description="{cost} per query, or {input, output} per million tokens")
+    train: bool = Field(True, description="true, or false for an agent that is not trained and always answers")
+    sft: SftSettings | None = Field(None, description="settings of sft in place of the recipe's, for this agent")
+    rl: RlSettings | None = Field(None, description="settings of rl in place of the recipe's, for this agent")
+
+
+class Recipe(Spec):
+    """A training plan."""
+
+    name: Name = Field(description="a name of up to 100 letters, digits and . _ : / -, starting with a letter or digit")
+    mode: Mode = Field(description="'paper' or 'calibrated'")
+    suite: str = Field(description="a suite to take queries and graders from: lab, gsm8k, paper, or a .jsonl file")
+    domain: str = Field("in", description="the domain of the suite to train on")
+    rejection: str = Field("I don't know", min_length=1, description="the text of a rejection")
+    max_tokens: int = Field(512, ge=1, description="a whole number from 1, the most tokens of an answer")
+    cost_unit: float | None = Field(None, gt=0, description="a number above 0, the money that counts as a cost of 1")
+    device: Literal["any", "gpu"] = Field("any", description="'any', or 'gpu' for a recipe that needs one")
+    agents: list[AgentRecipe] = Field(min_length=1, description="a list of at least one agent")
+    profile: ProfileSettings = Field(
+        default_factory=lambda: ProfileSettings(), description="a mapping with queries, samples, temperature, seed"
+    )
+    targets: TargetSettings = Field(
+        default_factory=lambda: TargetSettings(), description="a mapping with limit, accept"
+    )
+    sft: SftSettings | None = Field(None, description="a mapping with rate, epochs, …")
+    rl: RlSettings | None = Field(None, description="a mapping with queries, group, rate, …")
+    head: HeadSettings | None = Field(None, description="a mapping with hidden, epochs, …")
+    calibration: CalibrationSettings | None = Field(None, description="a mapping with method, queries")
+
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """The stages that leave a model, in order."""
+        there: dict[StageName, object] = {"sft": self.sft, "rl": self.rl, "head": self.head}
+        return tuple(name for name, settings in there.items() if settings is not None)
+
+    @property
+    def assessment(self) -> Literal["token", "head"]:
+        """How a trained agent's confidence is read."""
+        return "token" if self.head is None else "head"
+
+    def agent(self, name: str) -> AgentRecipe:
+        """Return the agent of a name; KeyError if there is none."""
+        return next(agent for agent in self.agents if agent.name == name)
+
+
+def embedded_recipes() -> tuple[str, ...]:
+    """Return the names of the recipes that come with the package."""
+    return tuple(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+
+
+def load_recipe(path_or_name: str | Path) -> Recipe:
+    """Return the recipe of a file, or of the name of an embedded one ("lab-paper").
+
+    Local model folders that the file names relative to itself become absolute.
+
+    Raises:
+        ConfigError: The file is missing or unusable; all its problems are in one message.
+    """
+    embedded = embedded_recipes()
+    path = RECIPES / f"{path_or_name}.yaml" if str(path_or_name) in embedded else Path(path_or_name)
+    if not path.exists():
+        raise ConfigError(
+            f"Recipe '{path}' does not exist.",
+            hint=f"give the path of a YAML file or an embedded recipe: {', '.join(embedded)}",
+        )
+    content, repeated = read_yaml(path, kind="Recipe")
+    if not isinstance(content, dict):
+        kind = "is empty" if content is None else f"holds a {type(content).__name__}, not a mapping"
+        raise ConfigError(f"Recipe '{path}' {kind}.", hint="it needs at least name, mode, suite and agents")
+    problems = [*repeated, *problems_with(content, Recipe)]
+    recipe: Recipe | None = None
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError:
+        pass  # the problems say why
+    else:
+        problems += _meaning(recipe)
+    if problems or recipe is None:
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigError(f"Recipe '{path}' has {count}:" + "".join(f"\n  {line}" for line in problems))
+    return _rooted(recipe, path.parent)
+
+
+def _meaning(recipe: Recipe) -> Iterator[str]:
+    """Yield what is wrong with a recipe as a whole."""
+    names = [agent.name for agent in recipe.agents]
+    yield from (f"agents: the name '{name}' is given twice" for name in dict.fromkeys(names) if names.count(name) > 1)
+    if not any(agent.train for agent in recipe.agents):
+        yield "agents: none is trained; leave `train: false` out for at least one"
+    if not recipe.stages and recipe.calibration is None:
+        yield "no stage: give at least one of sft, rl, head, calibration"
+    if recipe.mode == "paper" and recipe.head is not None:
+        yield "head: a head knows no scenario; use `mode: calibrated`"
+    if recipe.mode == "paper":
+        for where, sft in (("sft", recipe.sft), *((f"agents.{a.name}.sft", a.sft) for a in recipe.agents)):
+            if sft is not None and sft.kl:
+                yield f"{where}.kl: the base model never read a scenario; use `mode: calibrated`, or 0"
+    for agent in recipe.agents:
+        for stage in ("sft", "rl"):
+            if getattr(agent, stage) is not None and getattr(recipe, stage) is None:
+                yield f"agents.{agent.name}.{stage}: the recipe has no stage '{stage}'; add it, or remove this"
+
+
+def _rooted(recipe: Recipe, folder: Path) -> Recipe:
+    def rooted(agent: AgentRecipe) -> AgentRecipe:
+        local = folder / Path(agent.model).expanduser()
+        return agent.model_copy(update={"model": str(local)}) if local.is_dir() else agent
+
+    return recipe.model_copy(update={"agents": [rooted(agent) for agent in recipe.agents]})
+
+
+def plain(recipe: Recipe) -> Mapping[str, Any]:
+    """Return a recipe as plain values, with every default written out."""
+    return recipe.model_dump(mode="json", exclude_none=True)
