@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -178,6 +179,29 @@ def test_a_reader_who_leaves_early_ends_the_program_quietly(output: list[str]) -
     assert done.returncode == 141
 
 
+@pytest.mark.parametrize("output", [[], ["--json"]])
+def test_an_output_that_takes_no_more_is_one_message(output: list[str]) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    command = [sys.executable, "-m", "disrouter", "lab", "problems", *output]
+
+    with full.open("wb") as writer:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("error: Cannot write the output: No space left on device.\nhint: ")
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_stream_that_came_closed_is_done_without() -> None:
+    command = f"{shlex.quote(sys.executable)} -m disrouter lab problems --limit 1"
+
+    done = subprocess.run(f"{command} <&- >&-", shell=True, stderr=subprocess.PIPE, check=False)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 # -- ask --------------------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +288,10 @@ def test_a_dash_reads_the_query_from_standard_input(pool: Path) -> None:
 
 def test_standard_input_that_is_no_text_is_refused(pool: Path) -> None:
     assert_refused(run("ask", "-", "--network", "pool.yaml", input=b"\xff\xfe\x00"), "standard input", "UTF-8")
+
+
+def test_an_argument_that_is_no_text_is_refused(pool: Path) -> None:
+    assert_refused(run("ask", "1+0 \udcff", "--network", "pool.yaml"), "not text in UTF-8", "hint: ")
 
 
 def test_a_query_that_nobody_can_answer_is_an_error_of_the_run(pool: Path) -> None:

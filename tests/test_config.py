@@ -239,6 +239,8 @@ def test_all_problems_of_a_file_are_reported_at_once(folder: Path) -> None:
         ("policy: {gamma: 1}", "policy: A policy needs a name"),
         ("policy: threshold", "policy: Policy 'threshold' needs a threshold"),
         ("policy: {name: paper, gamma: -1}", "policy: Policy 'paper': gamma -1"),
+        (f"scenario: {10**400}", "scenario: Scenario alpha inf is out of range"),
+        (f"policy: {{name: paper, gamma: {10**400}}}", "policy: Policy 'paper': gamma 1000"),
         ("policy: 3", "policy: A policy needs a name; got 3"),
         ("limits: {max_cost: 0.05}", "limits: max_cost 0.05 is below the price 0.1 of 'a'"),
         ("limits: {max_hops: 1.5}", "limits.max_hops: 1.5 is not allowed; give a whole number"),
@@ -278,6 +280,7 @@ def test_a_wrong_value_at_the_top_is_one_problem(folder: Path, more: str, proble
         ("price: {cost: 0.1}, model: 'lab:agent-9'", "agents[0].model: Unknown lab model 'agent-9'"),
         ("price: {cost: 0.1}, backend: recorded, model: none.parquet", "agents[0].model: There is no outcome table"),
         ("price: {cost: 0.1}, model: model/config.json", "agents[0].model: Model '"),
+        ("price: {cost: 0.1}, model: ~nobody-here/x", "agents[0].model: '~nobody-here/x' begins with the home folder"),
         ("price: {cost: 0.1}, model: .", "agents[0].model: Folder '"),
     ],
 )
@@ -335,6 +338,9 @@ def test_a_long_bad_value_is_shown_in_part(folder: Path) -> None:
         ("name: n\n---\nname: m", "is not valid YAML"),
         ("name: \x00", "is not valid YAML"),
         ("[" * 3_000, "is nested too deeply"),
+        ("a: !!bool maybe", "has a tag"),
+        ("a: !!timestamp soon", "has a tag"),
+        ('a: !!int ""', "has a tag"),
         ("#" * 1_000_001, "is larger than 1,000,000 bytes"),
     ],
 )

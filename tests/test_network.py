@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 
 import pytest
@@ -11,7 +12,7 @@ from disrouter.agents import ScriptedAgent
 from disrouter.errors import AgentError, ConfigError, UnknownNameError, UsageError
 from disrouter.network import Limits, Network
 from disrouter.policies import OwnWord, Threshold
-from disrouter.types import Agent, Completion, Look, Query, QueryPrice, Sampling, TokenPrice
+from disrouter.types import Agent, Completion, Look, Price, Query, QueryPrice, Sampling, Scenario, TokenPrice
 from disrouter.utility import BALANCE, COST_FIRST
 
 QUERY = Query.from_text("2 + 2?", id="q1")
@@ -314,6 +315,28 @@ def test_ask_takes_plain_text_and_any_form_of_scenario() -> None:
     assert network.ask("2 + 2?", "cost-first").scenario == COST_FIRST
     assert network.ask("2 + 2?", 0.5).scenario == BALANCE
     assert network.ask("2 + 2?", COST_FIRST).scenario == COST_FIRST
+
+
+@pytest.mark.parametrize("alpha", [1.5, -0.1, math.nan])
+def test_a_scenario_made_by_hand_is_held_to_the_same_range(alpha: float) -> None:
+    network = Network("n", agents("a", "b"))
+
+    with pytest.raises(UsageError, match="out of range"):
+        network.ask(QUERY, Scenario(name="mine", alpha=alpha))
+
+
+@pytest.mark.parametrize(
+    ("price", "problem"),
+    [
+        (QueryPrice(cost=-0.1), "cost -0.1; give a number from 0"),
+        (QueryPrice(cost=math.nan), "cost nan; give a number from 0"),
+        (TokenPrice(input=1.0, output=math.inf, unit=1.0), "output inf; give a number from 0"),
+        (TokenPrice(input=1.0, output=1.0, unit=0.0), "unit 0; give a number above 0"),
+    ],
+)
+def test_prices_that_cannot_be_summed_are_refused(price: Price, problem: str) -> None:
+    with pytest.raises(ConfigError, match=f"the price of agent 'a' has {problem}"):
+        Network("n", [ScriptedAgent("a", price=price)])
 
 
 def test_ask_refuses_a_scenario_out_of_range() -> None:

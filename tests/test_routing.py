@@ -480,6 +480,15 @@ async def test_an_answer_that_comes_in_one_piece_is_streamed_too() -> None:
     assert [event for event in events if isinstance(event, str)] == ["four"]
 
 
+def test_an_agent_that_answers_with_what_is_no_text_has_broken() -> None:
+    network = Network("n", [Unruly(None, Completion(text="four")), answering("large", 0.9)])  # type: ignore[arg-type]
+
+    trace = network.ask(QUERY)
+
+    assert [hop.decision for hop in trace.hops] == ["failure", "answer"]
+    assert trace.hops[0].reason is not None and "answered with NoneType" in trace.hops[0].reason
+
+
 async def test_a_reader_who_leaves_stops_the_agent() -> None:
     agent = Unruly("one ", "two", Completion(text="one two"))
     events = Network("n", [agent]).stream(QUERY)

@@ -22,6 +22,10 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
+    except OSError as exc:
+        if exc.filename is None:  # a full disk shows while writing, where nobody says which file
+            exc.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -120,6 +120,8 @@ class Network:
         self.limits = limits or Limits()
         self.always_answers: Mapping[str, bool] = MappingProxyType(dict(always_answers or {}))
         cards = {name: agent.card for name, agent in named}
+        if unusable := _price_problems(cards):  # without prices there is no order
+            raise ConfigError(f"Network '{name}' cannot be used: " + "; ".join(unusable) + ".")
         chosen = (
             _graph.cascade({name: card.price.rank for name, card in cards.items()})
             if edges is None
@@ -299,13 +301,26 @@ def _name_problems(named: Sequence[tuple[str, Agent]], edges: object) -> list[st
     return problems
 
 
+def _price_problems(cards: Mapping[str, AgentCard]) -> list[str]:
+    """Return which prices could not be summed or compared."""
+    return [
+        f"the price of agent '{name}' has {part} {value:g}; give a number {'above' if part == 'unit' else 'from'} 0"
+        for name, card in cards.items()
+        for part, value in asdict(card.price).items()
+        if not 0 <= value < math.inf or (part == "unit" and value == 0)
+    ]
+
+
 def _dearest(cards: Iterable[AgentCard]) -> Price:
     price = max(cards, key=lambda card: card.price.rank).price
     return QueryPrice(cost=price.cost, look_share=0.0) if isinstance(price, QueryPrice) else price
 
 
 def _scenario(value: ScenarioLike) -> Scenario:
-    return value if isinstance(value, Scenario) else scenario_of(value)
+    if not isinstance(value, Scenario):
+        return scenario_of(value)
+    scenario_of(value.alpha)  # refuses what no scenario may weigh cost with
+    return value
 
 
 def _query(value: Query | str) -> Query:

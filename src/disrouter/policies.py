@@ -7,6 +7,7 @@ A policy sees one agent at a time (:class:`View`) and says :class:`Accept` or :c
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
@@ -237,7 +238,8 @@ def _all_above(bar: float, confidence: FloatArray, own_word: BoolArray) -> BoolA
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    # A whole number may be too large for the arithmetic of floats.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _listed(names: Any) -> str:

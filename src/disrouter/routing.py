@@ -227,6 +227,8 @@ class Walk:
         stream = self.network.agents[name].answer(self.query, self.scenario, look, self.sampling)
         try:
             async for piece in stream:
+                if not isinstance(piece, str | Completion):
+                    raise AgentError(f"Agent '{name}' answered with {type(piece).__name__}, neither text nor the end.")
                 yield piece
                 if isinstance(piece, Completion):
                     return

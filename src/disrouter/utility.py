@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from disrouter.errors import UnknownNameError, UsageError
 from disrouter.types import Scenario, Trace
 
@@ -27,6 +29,8 @@ def scenario_of(value: str | float, *, beta: float = 0.0) -> Scenario:
         return Scenario(name=named.name, alpha=named.alpha, beta=beta)
     try:
         alpha = float(value)
+    except OverflowError:  # a whole number beyond any float
+        alpha = math.inf
     except ValueError:
         raise UnknownNameError.of(
             "scenario", str(value), SCENARIOS, hint="name one of them, or give any alpha from 0 to 1"

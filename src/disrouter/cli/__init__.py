@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs that needs it.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -41,6 +42,10 @@ for command in (demo, ask, evaluate, agents, lab):
 
 def main() -> None:
     """Run the program on the arguments of the process; ends the process."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # A stream that came closed. Something must hold its number, or the next file opened would get the output.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # open to the end
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A terminal that cannot show a character gets a substitute, not a crash in the middle of an answer.

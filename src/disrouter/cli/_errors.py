@@ -5,6 +5,7 @@ Exit codes: 0 done · 1 the run failed · 2 called wrong · 130 stopped by the u
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -22,6 +23,9 @@ INTERRUPTED = 130
 
 PIPE_CLOSED = 141
 """128 + SIGPIPE."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""How a place that takes no more says so."""
 
 _EXTRA_OF = {
     **dict.fromkeys(("torch", "transformers", "tokenizers", "safetensors"), "local"),
@@ -67,8 +71,7 @@ class Program(click.Group):
         try:
             sys.exit(self._run(arguments, extra))
         except BrokenPipeError:
-            # The reader left (`| head`). Python would complain once more while it flushes at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _abandon_output()  # the reader left (`| head`)
             sys.exit(PIPE_CLOSED)
 
     def _run(self, arguments: list[str], extra: dict[str, Any]) -> int:
@@ -93,6 +96,8 @@ class Program(click.Group):
                 raise
             if context is not None and context.params.get("traceback"):
                 traceback.print_exc()
+            if isinstance(error, OSError) and error.filename is None:
+                _abandon_output()
             _say(*messages(known))
             return exit_code(known)
 
@@ -106,8 +111,11 @@ def _known(error: BaseException) -> DisrouterError | None:
     if isinstance(error, ModuleNotFoundError):
         extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
         return MissingExtraError.of(f"This command (package '{error.name}')", extra) if extra else None
-    if isinstance(error, BrokenPipeError) or not isinstance(error, OSError) or error.filename is None:
+    if isinstance(error, BrokenPipeError) or not isinstance(error, OSError):
         return None
+    if error.filename is None:  # what is written to files has a name: this is the output
+        hint = "make room where it goes, or send it elsewhere"
+        return RunError(f"Cannot write the output: {error.strerror}.", hint=hint) if error.errno in _FULL else None
     return RunError(f"Cannot use '{error.filename}': {error.strerror}.", hint="check the path, its rights and the disk")
 
 
@@ -121,6 +129,11 @@ def _click_messages(error: click.ClickException) -> list[str]:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "disrouter"
     return [f"error: {message}", f"hint: `{path} --help` lists what it takes"]
+
+
+def _abandon_output() -> None:
+    """Send what is left of the output nowhere: Python would complain once more while it flushes at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(*lines: str) -> None:

@@ -75,6 +75,8 @@ def ask(
     text = _read_stdin() if query == "-" else query
     if not text.strip():
         raise UsageError("The query is empty.", hint='for example: disrouter ask "47+385"')
+    if any("\ud800" <= character <= "\udfff" for character in text):  # how Python keeps bytes that are no text
+        raise UsageError("The query is not text in UTF-8.", hint="check the encoding of the terminal or the file")
     if max_tokens is not None and max_tokens < 1:
         raise UsageError(f"--max-tokens {max_tokens} leaves no room for an answer: give a whole number from 1.")
     network = network_of(network_name, policy=policy, max_hops=max_hops, max_cost=max_cost)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from disrouter.agents.recorded import RecordedAgent, Recording
 from disrouter.config.schema import AgentSpec
-from disrouter.errors import DataError, MissingExtraError
+from disrouter.errors import ConfigError, DataError, MissingExtraError
 from disrouter.types import Agent, AgentCard, Price, QueryPrice, TokenPrice
 
 if TYPE_CHECKING:
@@ -55,12 +55,20 @@ def price_of(spec: AgentSpec, unit: float | None) -> Price:
 
 
 def model_path(model: str, folder: Path) -> Path:
-    """Return where a model lies: a shipped checkpoint, or a path relative to the network file."""
+    """Return where a model lies: a shipped checkpoint, or a path relative to the network file.
+
+    Raises:
+        UnknownNameError: There is no such checkpoint.
+        ConfigError: The path begins with ``~`` and a user there is not.
+    """
     if model.startswith("lab:"):
         from disrouter.lab.family import checkpoint_path
 
         return checkpoint_path(model.removeprefix("lab:"))
-    return folder / Path(model).expanduser()  # an absolute path stays as it is
+    try:
+        return folder / Path(model).expanduser()  # an absolute path stays as it is
+    except RuntimeError as exc:
+        raise ConfigError(f"'{model}' begins with the home folder of nobody.", hint="write the path out") from exc
 
 
 def recordings_of(path: Path, agent: str) -> list[Recording]:

@@ -58,6 +58,8 @@ def read_yaml(path: Path, *, kind: str) -> tuple[Any, list[str]]:
         raise ConfigError(f"{where} is not valid YAML: {reason}.", hint="it must be plain text") from exc
     except ValueError as exc:  # a date or number that looks right and is not, say 2025-13-45
         raise ConfigError(f"{where} holds a value YAML cannot read: {exc}.", hint="put it in quotes") from exc
+    except (AttributeError, KeyError, IndexError) as exc:  # a tag whose value PyYAML does not check, say !!bool maybe
+        raise ConfigError(f"{where} has a tag (!!) that its value does not fit.", hint="leave tags out") from exc
     except RecursionError:
         raise ConfigError(f"{where} is nested too deeply.", hint="a network file needs four levels") from None
 
