@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from disrouter.cli import cli
+from disrouter.cli.demo import program
 from disrouter.evaluation.outcomes import Outcome, OutcomeTable
 
 AGENTS = {"small": 0.1, "medium": 0.4, "large": 0.9}
@@ -200,6 +201,25 @@ def test_a_stream_that_came_closed_is_done_without() -> None:
     done = subprocess.run(f"{command} <&- >&-", shell=True, stderr=subprocess.PIPE, check=False)
 
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "called", "typed"),
+    [
+        ("bin", "bin/disrouter", "disrouter"),
+        ("elsewhere", "bin/disrouter", "bin/disrouter"),  # as `make demo` calls it
+        ("elsewhere", "src/disrouter/__main__.py", "python -m disrouter"),
+    ],
+)
+def test_what_to_type_next_can_be_typed(
+    path: str, called: str, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "disrouter").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / path))
+    monkeypatch.setattr(sys, "argv", [called, "demo"])
+
+    assert program() == typed
 
 
 # -- ask --------------------------------------------------------------------------------------------------------------

@@ -11,12 +11,14 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from disrouter.config import load
+from disrouter.evaluation.summary import AgentRow, MethodRow, PairedRow, SingleRow, Summary
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -97,5 +99,15 @@ def test_links_between_files_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
 
     missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("part", [Summary, MethodRow, PairedRow, SingleRow, AgentRow])
+def test_the_json_of_an_evaluation_is_documented_key_by_key(part: type[Any]) -> None:
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    described = page.partition("## JSON")[2].partition("\n## ")[0]
+
+    missing = [field.name for field in fields(part) if f'"{field.name}"' not in described]
 
     assert missing == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -101,12 +103,20 @@ def demo(network_name: str, limit: int, seed: int) -> None:
     console.print()
     console.print("next", style="bold underline")
     dash = glyphs_of(console).dash
+    name = program()
     for command, what in (
-        ('disrouter ask "47+385" --trace', "a query of yours (disrouter lab problems shows what they learnt)"),
-        ("disrouter eval --domain out", "skills on which no agent learnt to judge itself"),
-        (f"disrouter eval --from {folder}", "these tables and figures again, without a model"),
+        (f'{name} ask "47+385" --trace', "a query of yours (lab problems shows what they learnt)"),
+        (f"{name} eval --domain out", "skills on which no agent learnt to judge itself"),
+        (f"{name} eval --from {folder}", "these tables and figures again, without a model"),
     ):
         console.print(f"  {command}\n      {dash} {what}", soft_wrap=True)
+
+
+def program() -> str:
+    """Return what to type to run this program again: its name, or how it was called where the name is not found."""
+    if shutil.which("disrouter"):
+        return "disrouter"
+    return sys.argv[0] if Path(sys.argv[0]).name == "disrouter" else "python -m disrouter"
 
 
 def warm_up(network: Network, query: Query) -> None:

@@ -130,7 +130,7 @@ def draw_utility(summary: Summary) -> Figure:
         axes.tick_params(axis="x", length=0)
         axes.grid(visible=False, axis="x")
         axes.set_ylabel("utility = accuracy − α · cost")
-        axes.set_title(_title("Utility by scenario", summary), pad=34)
+        axes.set_title(_title("Utility by scenario, with 95 % intervals", summary), pad=34)
         axes.legend(
             loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=len(METHODS), columnspacing=1.1, handlelength=1.1
         )
@@ -173,7 +173,9 @@ def draw_plane(summary: Summary) -> Figure:
                     zorder=5,
                     label=label if method == "random" else f"{label}, {row.scenario}",
                 )
-        axes.set_xlabel("mean cost per query (the tick to the right of ours: with the looks of those that rejected)")
+        axes.set_xlabel(
+            "normalised cost per query (the tick to the right of ours: with the looks of those that rejected)"
+        )
         axes.set_ylabel("accuracy")
         axes.set_xlim(left=0)
         axes.margins(0.1)
@@ -212,8 +214,11 @@ def draw_answers(summary: Summary) -> Figure:
     return figure
 
 
-def draw_reliability(table: OutcomeTable, *, bins: int = 10) -> Figure:
-    """Draw confidence against accuracy of every agent that gives a confidence, one panel per scenario."""
+def draw_reliability(table: OutcomeTable, *, bins: int = 10, fewest: int = 5) -> Figure:
+    """Draw confidence against accuracy of every agent that gives a confidence, one panel per scenario.
+
+    Bins of fewer than ``fewest`` queries are left out: their share right is an accident.
+    """
     labels = right(table.score)
     shown = [a for a in range(len(table.agents)) if not np.isnan(table.confidence[:, a]).all()]
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -223,12 +228,12 @@ def draw_reliability(table: OutcomeTable, *, bins: int = 10) -> Figure:
             axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
             for i, a in enumerate(shown):
                 by_bin = reliability(table.confidence[s, a], labels[s, a], bins)
+                held = by_bin.count >= fewest
+                confidence, share = by_bin.confidence[held], by_bin.accuracy[held]
                 colour, marker = colours[i % len(colours)], SCENARIO_MARKERS[i % len(SCENARIO_MARKERS)]
-                axes.plot(by_bin.confidence, by_bin.accuracy, color=colour, linewidth=1.4)
-                sizes = 12 + 90 * by_bin.count / max(1, table.shape[2])
-                axes.scatter(
-                    by_bin.confidence, by_bin.accuracy, s=sizes, color=colour, marker=marker, label=table.agents[a]
-                )
+                axes.plot(confidence, share, color=colour, linewidth=1.4)
+                sizes = 12 + 90 * by_bin.count[held] / max(1, table.shape[2])
+                axes.scatter(confidence, share, s=sizes, color=colour, marker=marker, label=table.agents[a])
             axes.set_xlim(-0.03, 1.03)
             axes.set_ylim(-0.03, 1.03)
             axes.set_aspect("equal")
@@ -242,7 +247,7 @@ def draw_reliability(table: OutcomeTable, *, bins: int = 10) -> Figure:
         else:
             panels[0].text(0.5, 0.9, "no agent gives a confidence", ha="center", color=MUTED)
         figure.suptitle(
-            f"Reliability of confidences ({table.shape[2]:,} queries; the larger a marker, the more of them)",
+            f"Reliability ({table.shape[2]:,} queries, bins of {fewest} or more; the larger a marker, the more)",
             x=0.01,
             ha="left",
             fontsize=12,
