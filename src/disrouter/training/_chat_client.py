@@ -7,20 +7,19 @@ server only, redirects are not followed, and no error, nor what caused it, holds
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from email.utils import parsedate_to_datetime
-from typing import Annotated, Any
+from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-from yarl import URL
 
 from disrouter.errors import AgentError, ConfigError, DisrouterError, RunError, UnknownNameError
+from disrouter.training._chat_replies import ChatReply, ModelList, Reply, first_problem
 from disrouter.types import Completion, Usage
 
 __all__ = ["ChatClient", "check_server"]
@@ -33,8 +32,6 @@ _MOST_WORDS = 300
 
 _MOST_NAMES = 20
 """Models of a server that an error lists: those most like the name that was asked for."""
-
-_MAY_PASS = {408, 409, 425, 429}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +53,7 @@ class ChatClient:
     """Attempts after the first."""
 
     backoff: float
-    """Seconds: before attempt n + 1 lies a random pause of up to ``backoff * 2 ** n``."""
+    """Seconds: before retry n lies a random pause of up to ``backoff * 2 ** (n - 1)``."""
 
     longest_pause: float
     """Seconds: limits the random pause, and how much of a server's ``Retry-After`` is waited for before it."""
@@ -92,10 +89,10 @@ class ChatClient:
         if reply.status != 200:
             raise await self._refusal(reply, str(body.get("model")))
         try:
-            found = _ChatCompletion.model_validate_json(reply.body)
+            found = ChatReply.model_validate_json(reply.body)
         except ValidationError as exc:
             raise RunError(
-                f"{self._name} sent no chat completion but {reply.kind}: {_first_problem(exc)}.",
+                f"{self._name} sent no chat completion but {reply.kind}: {first_problem(exc)}.",
                 hint="is it the base URL of an OpenAI-compatible server? Most end in /v1",
             ) from exc
         choice = found.choices[0]
@@ -106,7 +103,7 @@ class ChatClient:
             seconds=time.perf_counter() - started,
         )
 
-    async def _exchange(self, method: str, path: str, timeout: float, body: Mapping[str, Any] | None = None) -> _Reply:
+    async def _exchange(self, method: str, path: str, timeout: float, body: Mapping[str, Any] | None = None) -> Reply:
         """Send one request and return the whole reply, whatever its status."""
         url = f"{self.base_url.rstrip('/')}/{path}"
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=self.connect_timeout)
@@ -119,8 +116,11 @@ class ChatClient:
                 async for chunk in response.content.iter_any():
                     content += chunk
                     if len(content) > _MOST_BYTES:
-                        raise RunError(f"{self._name} sent a reply of more than {_MOST_BYTES // 2**20} MiB.")
-                return _Reply(response.status, response.headers, bytes(content))
+                        raise RunError(
+                            f"{self._name} sent a reply of more than {_MOST_BYTES // 2**20} MiB.",
+                            hint="is it the base URL of an OpenAI-compatible server?",
+                        )
+                return Reply(response.status, response.headers, bytes(content))
         except aiohttp.ConnectionTimeoutError as exc:
             raise _PassingError(f"{self._name} did not connect in {self.connect_timeout:g} s.", hint=_RUNNING) from exc
         except TimeoutError as exc:
@@ -135,20 +135,22 @@ class ChatClient:
             raise _PassingError(f"{self._name} cannot be reached: {exc}.", hint=_RUNNING) from exc
         raise _PassingError(f"{self._name} does not speak HTTP: {self._quoted(fault)}.", hint=_RUNNING)
 
-    async def _refusal(self, reply: _Reply, model: str) -> DisrouterError:
+    async def _refusal(self, reply: Reply, model: str) -> DisrouterError:
         """Return the error for a reply that is not a success."""
-        code, words = self._words(reply.body)
-        said = f" {words}" if words else ""
-        if reply.status in _MAY_PASS or reply.status >= 500:
-            if reply.headers.get("x-should-retry") == "false":  # as when a budget is used up
-                return RunError(f"{self._name} fails with {reply.kind} for good.{said}")
-            after = _seconds(reply.headers.get("Retry-After"))
-            return _PassingError(f"{self._name} fails with {reply.kind}.{said}", hint=_LOG, retry_after=after)
+        code, words = reply.error()
+        said = f" {self._quoted(words)}" if words else ""
+        if reply.may_pass:
+            fault = f"{self._name} fails with {reply.kind}.{said}"
+            return _PassingError(fault, hint=_LOG, retry_after=reply.retry_after)
+        if reply.status == 429 or reply.status >= 500:
+            return RunError(f"{self._name} fails with {reply.kind} and will go on failing.{said}", hint=_LOG)
         if 300 <= reply.status < 400:
             return ConfigError(f"{self._name} sends us elsewhere ({reply.kind}).", hint="name the final address")
         if reply.status in (401, 403):
             given = "the API key" if self.api_key else "a request without an API key"
-            return ConfigError(f"{self._name} refuses {given} ({reply.kind}).{said}", hint="give it the right key")
+            return ConfigError(
+                f"{self._name} refuses {given} ({reply.kind}).{said}", hint="is it the key of this server?"
+            )
         if reply.status == 404 or code == "model_not_found":
             known = await self._models()
             if known and model not in known:
@@ -162,27 +164,15 @@ class ChatClient:
         """Return the names of the models that the server offers; none if it does not say."""
         try:
             reply = await self._exchange("GET", "models", self.connect_timeout)
-            found = _Models.model_validate_json(reply.body)
+            found = ModelList.model_validate_json(reply.body)
         except (DisrouterError, ValidationError):
             return []
         return [self._quoted(model.id) for model in found.data]
 
-    def _words(self, body: bytes) -> tuple[str | None, str]:
-        """Return the code and the message of an error in one of the forms that servers use; empty if in none."""
-        try:
-            found = json.loads(body)
-        except ValueError:
-            return None, ""
-        error = found.get("error", found) if isinstance(found, dict) else found
-        if not isinstance(error, dict):
-            return None, self._quoted(error) if isinstance(error, str) else ""
-        message = error.get("message", error.get("detail", ""))
-        return str(error.get("code")), self._quoted(message if isinstance(message, str) else json.dumps(message))
-
     def _quoted(self, text: str) -> str:
         """Return a server's words on one short line; some servers repeat the key that they were sent."""
-        line = " ".join(text.split())
-        return (line.replace(self.api_key, "…") if self.api_key else line)[:_MOST_WORDS]
+        clean = text.replace(self.api_key, "…") if self.api_key else text
+        return " ".join(clean.split())[:_MOST_WORDS]
 
     def _pause(self, state: RetryCallState) -> float:
         """Return the seconds before the next attempt: what the server asks for, and a random part on top of it.
@@ -201,14 +191,16 @@ class ChatClient:
 
 def check_server(base_url: str, api_key: str | None) -> None:
     """Raise a ConfigError unless requests can be sent to this address with this key."""
-    try:
-        url = URL(base_url)
-    except ValueError as exc:
-        raise ConfigError(f"The base URL '{base_url}' cannot be read: {exc}.", hint=_EXAMPLE) from exc
-    if url.user is not None or url.password is not None:
+    if "@" in base_url.partition("://")[2].partition("/")[0]:
         raise ConfigError("The base URL holds a user name or a password.", hint="give the server an API key instead")
-    if url.scheme not in ("http", "https") or not url.host or url.query_string or url.fragment:
-        raise ConfigError(f"The base URL '{base_url}' is not a plain http or https address.", hint=_EXAMPLE)
+    shown = base_url.partition("?")[0]  # behind it may stand a key
+    try:
+        url = urlsplit(base_url)
+        plain = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not (url.query or url.fragment)
+    except ValueError as exc:
+        raise ConfigError(f"The base URL '{shown}' cannot be read: {exc}.", hint=_EXAMPLE) from exc
+    if not plain:
+        raise ConfigError(f"The base URL '{shown}' is not a plain http or https address.", hint=_EXAMPLE)
     if api_key and not (api_key.isascii() and api_key.isprintable()):
         raise ConfigError("The API key has characters that cannot be sent.", hint="is there a line break in it?")
 
@@ -225,69 +217,3 @@ class _PassingError(RunError):
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
         """Seconds that the server asks us to wait."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def kind(self) -> str:
-        """Status and media type, for people."""
-        media_type = self.headers.get("Content-Type", "").partition(";")[0]
-        return f"HTTP {self.status}, {media_type}" if media_type else f"HTTP {self.status}"
-
-
-class _Part(BaseModel):
-    """A part of a reply; what we do not read is ignored, and errors do not repeat what was sent."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-
-class _Message(_Part):
-    content: str | None = None
-
-
-class _Choice(_Part):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(_Part):
-    prompt_tokens: NonNegativeInt
-    completion_tokens: NonNegativeInt
-
-
-class _ChatCompletion(_Part):
-    choices: Annotated[list[_Choice], Field(min_length=1)]
-    usage: _Usage
-
-
-class _Model(_Part):
-    id: str
-
-
-class _Models(_Part):
-    data: list[_Model]
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else problem["msg"]
-
-
-def _seconds(retry_after: str | None) -> float:
-    """Return the seconds from now that a ``Retry-After`` header names, as a number or as a date; 0 if unreadable."""
-    if retry_after is None:
-        return 0.0
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
-        return 0.0

@@ -51,6 +51,9 @@ ABILITY_QUERIES = 1000
 
 _PAPER = tuple(SCENARIOS.values())
 
+_TOGETHER = 512
+"""Texts recited between two reports."""
+
 
 class TrainingSuite(Protocol):
     """What training needs of a suite: queries of its three splits and a grader.
@@ -297,15 +300,38 @@ def _head(
     settings = recipe.head
     assert settings is not None  # the stage is in the recipe
     runner = _runner(recipe, agent, current, trained=False)
-    states = runner.states_many([rollouts.query for rollouts in known.rollouts], BALANCE)
+    queries = [rollouts.query for rollouts in known.rollouts]
+    rates = [rollouts.success_rate for rollouts in known.rollouts]
+    recited, sampled = _recited(runner, _replay(suite, settings.replay, seed), report)
+    queries += [query for query, _ in recited]
+    rates += [float(does) for _, does in recited]
     head = train_head(
-        states,
-        np.array([rollouts.success_rate for rollouts in known.rollouts]),
+        runner.states_many(queries, BALANCE),
+        np.array(rates),
         settings.model_copy(update={"seed": settings.seed + seed}),
         report=lambda epoch, epochs, loss: report("head", epoch, epochs, loss),
     )
     save_with_head(head, current, folder / "head")
-    return {}
+    return {"sampled": sampled}
+
+
+def _recited(
+    runner: TransformersAgent, texts: Sequence[tuple[Query, str]], report: Report
+) -> tuple[list[tuple[Query, bool]], int]:
+    """Return of every pretraining problem whether the agent recites its solution, and the tokens that took.
+
+    A text that the agent was trained on tells how well it has learnt a skill without a grader or a sampled answer: the
+    head hears of every skill of pretraining, those out of domain included, and of no decision there.
+    """
+    found: list[tuple[Query, bool]] = []
+    tokens = 0
+    for start in range(0, len(texts), _TOGETHER):
+        some = texts[start : start + _TOGETHER]
+        answers = runner.answer_many([query for query, _ in some], BALANCE)
+        found += [(query, answer.text == text) for (query, text), answer in zip(some, answers, strict=True)]
+        tokens += sum(answer.usage.completion_tokens for answer in answers)
+        report("recite", len(found), len(texts), float("nan"))
+    return found, tokens
 
 
 _STAGES = {"sft": _sft, "rl": _rl, "head": _head}
@@ -328,14 +354,24 @@ def _runner(
 
 def _replayed(recipe: Recipe, suite: TrainingSuite, settings: SftSettings, seed: int) -> Sequence[Target]:
     """Return replayed text, in paper mode under every scenario and under none: an ability must survive in all."""
-    if not settings.replay:
-        return []
-    replay = getattr(suite, "replay", None)
-    if replay is None:
-        raise UsageError(f"Suite '{suite.name}' has no text to replay.", hint="set `sft.replay: 0`, or use `sft.kl`")
     rng = Random(seed)
     heard: tuple[Scenario | None, ...] = (None, *_PAPER) if recipe.mode == "paper" else (None,)
-    return [Target(query, rng.choice(heard), text, decides=False) for query, text in replay(settings.replay, seed)]
+    texts = _replay(suite, settings.replay, seed)
+    return [Target(query, rng.choice(heard), text, decides=False) for query, text in texts]
+
+
+def _replay(suite: TrainingSuite, count: int, seed: int) -> Sequence[tuple[Query, str]]:
+    """Return ``count`` problems of the suite's pretraining text with their solutions.
+
+    Raises:
+        UsageError: The suite has none.
+    """
+    if not count:
+        return []
+    replay: Callable[[int, int], Sequence[tuple[Query, str]]] | None = getattr(suite, "replay", None)
+    if replay is None:
+        raise UsageError(f"Suite '{suite.name}' has no pretraining text to replay.", hint="set `replay: 0`")
+    return replay(count, seed)
 
 
 def _worked(suite: TrainingSuite) -> Callable[[Query], str | None]:

@@ -106,7 +106,7 @@ def reinforce(
             beta=settings.kl,
             loss_type="dr_grpo",
             scale_rewards="none",
-            temperature=1.0,
+            temperature=settings.temperature,
             use_vllm=settings.vllm,
             seed=settings.seed,
             bf16=on_gpu,
@@ -227,7 +227,7 @@ class _Rollouts:
                     [row_of[keys[place]] for place in answers],
                     Answering(
                         limits=[self.max_tokens] * len(answers),
-                        temperature=1.0,
+                        temperature=self.settings.temperature,
                         seeds=[
                             seed_of(self.settings.seed, "rl", str(step), keys[place], str(number))
                             for number, place in enumerate(answers)

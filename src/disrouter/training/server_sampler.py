@@ -64,7 +64,7 @@ class ServerSampler:
     """Attempts after the first, where a fault may pass by itself."""
 
     backoff: float = 0.5
-    """Seconds: before attempt n + 1 lies a random pause of up to ``backoff * 2 ** n``."""
+    """Seconds: before retry n lies a random pause of up to ``backoff * 2 ** (n - 1)``."""
 
     longest_pause: float = 60.0
     """Seconds: limits the random pause, and how much of a server's ``Retry-After`` is waited for before it."""
@@ -133,7 +133,7 @@ class ServerSampler:
             "model": self.model,
             "messages": chat_messages(query, None),
             "temperature": self.temperature,
-            "top_p": 1.0,
+            "top_p": 1.0,  # the whole distribution, as agents in this process sample
             "max_tokens": self.max_tokens,
             # 31 bits: llama.cpp reads 32, and a JSON number above 2^53 is not safe everywhere.
             "seed": seed_of(self.seed, query.id, str(k)) >> 32,

@@ -91,6 +91,9 @@ class RlSettings(Spec):
     rate: float = Field(1e-6, gt=0, description="a number above 0, the peak learning rate")
     batch: int = Field(64, ge=1, description="a whole number from 1, queries in one step")
     accumulate: int = Field(1, ge=1, description="a whole number from 1, parts that a step is computed in")
+    temperature: float = Field(
+        1.0, gt=0, le=10, description="a number above 0 and up to 10, of the sampled answers; nearer 0, nearer to greedy"
+    )
     gamma: float = Field(
         0.5, ge=0, description="a number from 0, the exponent of a rejection's pay-off, (1 - alpha)^gamma"
     )
@@ -112,6 +115,12 @@ class HeadSettings(Spec):
     rate: float = Field(2e-3, gt=0, description="a number above 0, the peak learning rate")
     weight_decay: float = Field(0.1, ge=0, description="a number from 0")
     dropout: float = Field(0.0, ge=0, lt=1, description="a number from 0, below 1")
+    replay: int = Field(
+        0,
+        ge=0,
+        description="a whole number from 0, pretraining problems besides: whether the agent recites their solution is "
+        "learnt like a success rate",
+    )
     seed: int = Field(0, ge=0, description="a whole number from 0")
 
 

@@ -1,0 +1,166 @@
+"""Side by side: jobs that need no more than each other's files, each in a process of its own.
+
+A job's process has one CPU thread (small models gain nothing from more, and sums stay reproducible) and, where there
+are GPUs, one GPU. A job that fails leaves the others running: what went wrong is told when they are done.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from disrouter.errors import DisrouterError, RunError, UsageError
+
+__all__ = ["FAILED", "Job", "JobReport", "Progress", "check_jobs", "failure_of", "run_jobs"]
+
+Progress = Callable[[str, int, int, float], None]
+"""Called with the stage, step, steps and the loss or reward (NaN where there is none)."""
+
+JobReport = Callable[[str, str, int, int, float], None]
+"""A :data:`Progress` that begins with the job's name."""
+
+FAILED = "failed"
+"""The stage that is reported of a job that failed."""
+
+KEPT = "what is finished is kept; the same command goes on from there"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A piece of work that can be sent to another process."""
+
+    name: str
+    work: Callable[[Progress], object]
+    """A function at the top of a module, or a partial of one."""
+
+    needs: tuple[str, ...] = ()
+    """Names of the jobs that must be finished before."""
+
+
+def check_jobs(at_once: int) -> None:
+    """Refuse a number of jobs that means nothing.
+
+    Raises:
+        UsageError: It is negative.
+    """
+    if at_once < 0:
+        raise UsageError(f"--jobs {at_once} is out of range: it must be 0 (what the machine can bear) or more.")
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    at_once: int = 0,
+    report: JobReport = lambda name, stage, step, steps, value: None,
+) -> None:
+    """Run jobs, the first ones first, ``at_once`` of them side by side (0: one per GPU, or else per core).
+
+    Left by Ctrl-C or an error, it kills what still runs: a job's files must always be whole.
+
+    Raises:
+        UsageError: ``at_once`` is negative.
+        DisrouterError: A job failed; the others are finished.
+    """
+    check_jobs(at_once)
+    slots = list(range(at_once or _gpus() or os.cpu_count() or 1))
+    waiting, done = list(jobs), set[str]()
+    failures: dict[str, BaseException] = {}
+    with multiprocessing.Manager() as manager:
+        channel: queue.Queue[tuple[str, str, int, int, float]] = manager.Queue()
+        with _pool(len(slots)) as pool:
+            running: dict[Future[None], tuple[Job, int]] = {}
+            while True:
+                for job in [job for job in waiting if slots and done.issuperset(job.needs)][: len(slots)]:
+                    waiting.remove(job)
+                    slot = slots.pop(0)
+                    running[pool.submit(_run_one, job, slot, channel)] = job, slot
+                if not running:
+                    break
+                finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                while not channel.empty():
+                    report(*channel.get())
+                for future in finished:
+                    job, slot = running.pop(future)
+                    slots.append(slot)
+                    if error := future.exception():
+                        failures[job.name] = error
+                        report(job.name, FAILED, 0, 0, float("nan"))
+                    else:
+                        done.add(job.name)
+                if any(isinstance(error, BrokenProcessPool) for error in failures.values()):
+                    break  # no job can be started any more
+    if failures:
+        raise failure_of(failures)
+
+
+def failure_of(failures: dict[str, BaseException]) -> BaseException:
+    """Return the error of the first of some failed jobs, with a word on the others."""
+    (name, error), *others = failures.items()
+    also = f" So did {', '.join(other for other, _ in others)}." if others else ""
+    if isinstance(error, DisrouterError):
+        # Of the same kind, so that a user's mistake stays one.
+        return type(error)(f"{name}: {error.message}{also}", hint=error.hint or KEPT)
+    if isinstance(error, OSError):
+        return error  # it names the file, and what is wrong with it
+    if isinstance(error, BrokenProcessPool):
+        reason = "a process was killed, perhaps because memory ran out; `--jobs 1` takes less"
+    else:
+        reason = f"{type(error).__name__}: {error}"
+    failed = RunError(f"{name} failed: {reason}.{also}", hint=KEPT)
+    failed.__cause__ = error
+    return failed
+
+
+@contextmanager
+def _pool(size: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool that is killed, not waited for, when its block is left by an error or Ctrl-C."""
+    # spawn: a forked child of a threaded torch process may dead-lock. One task each: a fresh process per job.
+    pool = ProcessPoolExecutor(size, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
+    try:
+        yield pool
+    except BaseException:
+        pool.kill_workers() if hasattr(pool, "kill_workers") else _kill(pool)
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    for process in list((pool._processes or {}).values()):  # before Python 3.14 there is no public way
+        process.kill()
+
+
+def _run_one(job: Job, slot: int, channel: queue.Queue[tuple[str, str, int, int, float]]) -> None:
+    """Run one job in this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends us
+    if gpus := _gpus():
+        os.environ["CUDA_VISIBLE_DEVICES"] = _visible()[slot % gpus]  # read when CUDA starts, which is later
+    alone(job, lambda *values: channel.put((job.name, *values)))
+
+
+def alone(job: Job, progress: Progress) -> None:
+    """Run a job in this process on one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    job.work(progress)
+
+
+def _gpus() -> int:
+    """Return the number of GPUs, without starting CUDA in this process."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _visible() -> list[str]:
+    """Return the GPUs' names, as ``CUDA_VISIBLE_DEVICES`` lists those that this process may use."""
+    listed: Any = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return listed.split(",") if listed else [str(number) for number in range(_gpus())]
