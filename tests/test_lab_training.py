@@ -1,43 +1,28 @@
-"""Pretraining, profiling and targets of the lab agents: resumable, same bytes, honest targets."""
+"""Building the lab's checkpoints: text to learn from, pretraining, self-awareness training; resumable, same bytes."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from transformers import Qwen3ForCausalLM
 
-from disrouter.agents.transformers import TransformersAgent
-from disrouter.errors import DataError
 from disrouter.lab.build import Task, build, tasks_of
 from disrouter.lab.corpus import ROW, build_corpus, training_problems
-from disrouter.lab.family import FAMILY, checkpoint_path, lab_model
+from disrouter.lab.family import FAMILY, lab_model
 from disrouter.lab.muon import orthogonalised
-from disrouter.lab.pretraining import grow, new_model, pretrain, save_checkpoint
+from disrouter.lab.pretraining import grow, new_model, pretrain
 from disrouter.lab.skills import split_of
-from disrouter.lab.suite import LabSuite
 from disrouter.lab.tokenizer import REJECTION, build_tokenizer
-from disrouter.training.profiling import Profile, Rollouts, profile
-from disrouter.training.targets import paper_targets
-from disrouter.types import AgentCard, Query, QueryPrice
-from disrouter.utility import SCENARIOS
 
 TINY = replace(FAMILY[0], steps=40, batch=4)
-
-
-def rollouts(name: str, right: int, of: int = 10) -> Rollouts:
-    scores = (1.0,) * right + (0.0,) * (of - right)
-    return Rollouts(Query.from_text(name, id=name), tuple(f"{name}#{i}" for i in range(of)), scores)
 
 
 def test_a_rejection_and_every_skill_word_are_one_token() -> None:
@@ -143,7 +128,7 @@ def test_a_build_that_is_killed_goes_on_and_ends_with_the_same_bytes(tmp_path: P
     assert (tmp_path / "killed" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
 
 
-def test_an_agent_that_is_pretrained_profiled_and_fine_tuned_in_a_rehearsal_loads_and_can_reject(
+def test_an_agent_that_goes_the_whole_way_in_a_rehearsal_loads_and_can_reject(
     tmp_path: Path,
 ) -> None:
     stages: list[str] = []
@@ -157,9 +142,9 @@ def test_an_agent_that_is_pretrained_profiled_and_fine_tuned_in_a_rehearsal_load
     )
 
     assert folders == [tmp_path / "base" / "agent-1", tmp_path / "aware" / "agent-1"]
-    assert list(dict.fromkeys(stages)) == ["profile", "sft"]
-    record = json.loads((tmp_path / "aware" / "agent-1" / "awareness.json").read_text())
-    assert record["plan"]["queries"] > 0
+    assert list(dict.fromkeys(stages)) == ["base", "profile", "sft", "rl"]
+    ledger = json.loads((tmp_path / "training" / "agent-1" / "ledger.json").read_text())
+    assert list(ledger["stages"]) == ["profile", "sft", "rl"]
     base, aware = (Qwen3ForCausalLM.from_pretrained(folder).state_dict() for folder in folders)
     assert any(not torch.equal(base[name], aware[name]) for name in base)
 
@@ -172,61 +157,3 @@ def test_tasks_come_with_what_they_need() -> None:
 
 def test_the_largest_agent_has_no_self_awareness_stage() -> None:
     assert Task("agent-5", "aware") not in tasks_of([], [])
-
-
-def test_targets_accept_at_a_success_rate_of_delta_and_reject_below() -> None:
-    # Performance-first: delta = 1 - 0.2 = 0.8. Eight of ten right is accepted, seven is not.
-    known = Profile("a", (rollouts("eight", 8), rollouts("seven", 7)), 0)
-
-    targets = paper_targets(known, [SCENARIOS["performance-first"]], rejection=REJECTION, limit=2, seed=0)
-
-    said = {target.query.id: target.text for target in targets}
-    assert said["seven"] == REJECTION
-    assert said["eight"] in {f"eight#{i}" for i in range(8)}  # one of its own right answers
-
-
-def test_targets_are_balanced_half_and_half_in_every_scenario() -> None:
-    known = Profile("a", tuple(rollouts(f"q{right}", right) for right in (0, 1, 3, 4, 6, 7, 9)), 0)
-
-    targets = paper_targets(known, list(SCENARIOS.values()), rejection=REJECTION, limit=600, seed=0)
-
-    counts = Counter((target.scenario, target.text == REJECTION) for target in targets)
-    assert set(counts.values()) == {100}
-    assert len(counts) == 6
-
-
-def test_a_profile_with_one_class_only_is_refused() -> None:
-    known = Profile("agent-9", (rollouts("a", 10), rollouts("b", 9)), 0)
-
-    with pytest.raises(DataError, match="'agent-9' would reject none of its 2 profiled queries"):
-        paper_targets(known, [SCENARIOS["balance"]], rejection=REJECTION, limit=10, seed=0)
-
-
-def test_a_resumed_profile_samples_nothing_again_and_gives_the_same_bytes(tmp_path: Path) -> None:
-    tokenizer = build_tokenizer()
-    save_checkpoint(new_model(TINY, tokenizer), tokenizer, tmp_path / "model")
-    card = AgentCard(name="tiny", price=QueryPrice(cost=0.1))
-    agent = TransformersAgent(card, tmp_path / "model", scenario_prompt=False, max_tokens=8)
-    suite = LabSuite()
-    queries = suite.queries("in", 0, 30, split="train")
-
-    first = profile(agent, queries, suite, tmp_path / "profile", samples=3, seed=5)
-    written = (tmp_path / "profile" / "part-00000.parquet").read_bytes()
-    again = profile(agent, queries, suite, tmp_path / "profile", samples=3, seed=5)
-    fresh = profile(agent, queries, suite, tmp_path / "fresh", samples=3, seed=5)
-
-    assert first == again == fresh
-    assert (tmp_path / "fresh" / "part-00000.parquet").read_bytes() == written
-    assert np.isclose(first.rollouts[0].success_rate, np.mean(first.rollouts[0].scores))
-
-
-def test_a_profile_of_other_queries_is_refused(tmp_path: Path) -> None:
-    tokenizer = build_tokenizer()
-    save_checkpoint(new_model(TINY, tokenizer), tokenizer, tmp_path / "model")
-    card = AgentCard(name="tiny", price=QueryPrice(cost=0.1))
-    agent = TransformersAgent(card, tmp_path / "model", scenario_prompt=False, max_tokens=4)
-    suite = LabSuite()
-    profile(agent, suite.queries("in", 0, 5, split="train"), suite, tmp_path / "profile", samples=2)
-
-    with pytest.raises(DataError, match="other queries"):
-        profile(agent, suite.queries("in", 1, 5, split="train"), suite, tmp_path / "profile", samples=2)

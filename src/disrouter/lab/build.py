@@ -6,23 +6,21 @@ build goes on where it was and ends with the same bytes.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import queue
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from disrouter.errors import RunError, UnknownNameError, UsageError
+from disrouter.errors import UnknownNameError
 from disrouter.lab.family import FAMILY, Stage, lab_model
+from disrouter.training.side_by_side import Job, JobReport, Progress, check_jobs, run_jobs
 
-__all__ = ["Report", "Task", "build", "tasks_of"]
+__all__ = ["RECIPE", "Task", "build", "tasks_of"]
 
-Report = Callable[[str, str, int, int, float], None]
-"""Called with agent, stage ("base", "profile", "sft"), step, steps and loss (NaN where there is none)."""
+RECIPE = "lab-paper"
+"""The embedded recipe whose last stage is an agent's ``aware`` checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +29,11 @@ class Task:
 
     agent: str
     stage: Stage
+
+    @property
+    def name(self) -> str:
+        """Return what the task is called in messages."""
+        return f"{self.agent} {self.stage}"
 
     def folder(self, output: Path) -> Path:
         """Return where the finished checkpoint lies."""
@@ -80,9 +83,11 @@ def build(
     jobs: int = 0,
     compiled: bool = False,
     quick: bool = False,
-    report: Report = lambda agent, stage, step, steps, loss: None,
+    report: JobReport = lambda agent, stage, step, steps, loss: None,
 ) -> list[Path]:
     """Build checkpoints under ``output`` (``base/agent-1``, ``aware/agent-1``, …) and return their folders.
+
+    What self-awareness training leaves besides, profiles and ledgers, lies under ``training``.
 
     Args:
         output: Where the checkpoints go; what is there already is not made again.
@@ -91,66 +96,33 @@ def build(
         jobs: Agents built side by side; one per core if 0.
         compiled: Compile models for pretraining (needs a C++ compiler; about three times as fast).
         quick: A rehearsal in about a minute per agent: the whole way, far too short to be any good.
-        report: Called as the work goes on.
+        report: Called with agent, stage ("base", "profile", "sft", …), step, steps and loss (NaN where there is none).
 
     Raises:
         UnknownNameError: An agent or a stage is not one of the lab's.
         UsageError: ``jobs`` is negative.
-        RunError: A build failed.
+        DisrouterError: A build failed; what is finished is kept.
     """
-    if jobs < 0:
-        raise UsageError(f"--jobs {jobs} is out of range: it must be 0 (one per core) or more.")
+    check_jobs(jobs)
     tasks = tasks_of(agents, stages)
-    done = {task for task in tasks if (task.folder(output) / "model.safetensors").is_file()}
-    waiting = [task for task in tasks if task not in done]
+    waiting = [task for task in tasks if not (task.folder(output) / "model.safetensors").is_file()]
     if waiting:
         output.mkdir(parents=True, exist_ok=True)
-        _run(waiting, done, output, jobs or os.cpu_count() or 1, compiled, quick, report)
+        wanted = {task.name: task for task in waiting}
+        needs = {name: [needed.name for needed in task.needs()] for name, task in wanted.items()}
+        run_jobs(
+            [
+                Job(
+                    name,
+                    partial(_build_one, task, output, compiled, quick),
+                    tuple(n for n in needs[name] if n in wanted),
+                )
+                for name, task in wanted.items()
+            ],
+            jobs,
+            lambda name, *values: report(wanted[name].agent, *values),
+        )
     return [task.folder(output) for task in tasks]
-
-
-def _run(
-    waiting: list[Task], done: set[Task], output: Path, jobs: int, compiled: bool, quick: bool, report: Report
-) -> None:
-    with multiprocessing.Manager() as manager:
-        channel: queue.Queue[tuple[str, str, int, int, float]] = manager.Queue()
-        with _pool(jobs) as pool:
-            running: dict[Future[None], Task] = {}
-            while waiting or running:
-                for task in [task for task in waiting if done.issuperset(task.needs())]:
-                    if len(running) < jobs:
-                        waiting.remove(task)
-                        running[pool.submit(_build_one, task, output, compiled, quick, channel)] = task
-                finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-                while not channel.empty():
-                    report(*channel.get())
-                for future in finished:
-                    task = running.pop(future)
-                    if error := future.exception():
-                        raise RunError(
-                            f"Building {task.stage} of {task.agent} failed: {error}",
-                            hint="what is finished is kept; the same command goes on from there",
-                        ) from error
-                    done.add(task)
-
-
-@contextmanager
-def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool that is killed, not waited for, when its block is left by an error or Ctrl-C."""
-    # spawn: a forked child of a threaded torch process may dead-lock. One task each: a fresh process per agent.
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
-    try:
-        yield pool
-    except BaseException:
-        pool.kill_workers() if hasattr(pool, "kill_workers") else _kill(pool)
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _kill(pool: ProcessPoolExecutor) -> None:
-    for process in list((pool._processes or {}).values()):  # before Python 3.14 there is no public way
-        process.kill()
 
 
 def _weight(task: Task) -> int:
@@ -158,45 +130,44 @@ def _weight(task: Task) -> int:
     return model.layers * model.hidden**2 * (model.steps if task.stage == "base" else model.steps // 4)
 
 
-def _build_one(
-    task: Task,
-    output: Path,
-    compiled: bool,
-    quick: bool,
-    channel: queue.Queue[tuple[str, str, int, int, float]],
-) -> None:
+def _build_one(task: Task, output: Path, compiled: bool, quick: bool, progress: Progress) -> None:
     """Build one task in this process."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends us; our files are always whole
-    import torch
-
-    torch.set_num_threads(1)
-    spec = lab_model(task.agent)
-    base = Task(task.agent, "base").folder(output)
     if task.stage == "base":
-        from disrouter.lab.pretraining import pretrain
-
-        if quick:
-            spec = replace(spec, steps=60, batch=16)
-        pretrain(
-            spec,
-            task.folder(output),
-            start_from=Task(spec.grown_from, "base").folder(output) if spec.grown_from else None,
-            compiled=compiled,
-            report=lambda p: channel.put((task.agent, "base", p.step, p.steps, p.loss)),
-            checkpoint_every=20 if quick else 200,
-        )
+        _pretrain(task, output, compiled, quick, progress)
     else:
-        from disrouter.lab.awareness import AwarenessPlan, settings_of, train_awareness
+        _make_aware(task, output, quick, progress)
 
-        plan = AwarenessPlan(queries=140, samples=2, targets=60, replay=60) if quick else AwarenessPlan()
-        train_awareness(
-            spec,
-            base,
-            task.folder(output),
-            output / ".work" / task.agent,
-            plan,
-            settings_of(spec),
-            report=lambda stage, step, steps, loss: channel.put((task.agent, stage, step, steps, loss)),
-        )
+
+def _pretrain(task: Task, output: Path, compiled: bool, quick: bool, progress: Progress) -> None:
+    from disrouter.lab.pretraining import pretrain
+
+    spec = lab_model(task.agent)
+    if quick:
+        spec = replace(spec, steps=60, batch=16)
+    pretrain(
+        spec,
+        task.folder(output),
+        start_from=Task(spec.grown_from, "base").folder(output) if spec.grown_from else None,
+        compiled=compiled,
+        report=lambda done: progress("base", done.step, done.steps, done.loss),
+        checkpoint_every=20 if quick else 200,
+    )
+
+
+def _make_aware(task: Task, output: Path, quick: bool, progress: Progress) -> None:
+    from disrouter.lab.suite import LabSuite
+    from disrouter.training.pipeline import TrainingSuite, train_agent
+    from disrouter.training.recipes import load_recipe
+    from disrouter.training.rehearsal import RehearsalSuite, rehearsed
+
+    recipe = load_recipe(RECIPE)
+    suite: TrainingSuite = LabSuite()
+    if quick:
+        recipe, suite = rehearsed(recipe), RehearsalSuite(suite)
+    base = Task(task.agent, "base").folder(output)
+    last = train_agent(recipe, recipe.agent(task.agent), base, suite, output / "training", report=progress)
+    folder = task.folder(output)
+    partly = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partly, ignore_errors=True)
+    shutil.copytree(last, partly)
+    partly.rename(folder)

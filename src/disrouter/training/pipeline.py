@@ -116,6 +116,7 @@ def train_agent(
     for stage in recipe.stages:
         made = stage_path(output, agent.name, stage)
         if not _finished(made):
+            report(stage, 0, 1, float("nan"))  # its first own word may be long in coming
             started = time.monotonic()
             spent = _STAGES[stage](recipe, agent, known, current, suite, folder, seed, report)
             ledger.note(stage, seconds=time.monotonic() - started, **spent)

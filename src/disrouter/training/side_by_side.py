@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -146,9 +147,12 @@ def _run_one(job: Job, slot: int, channel: queue.Queue[tuple[str, str, int, int,
 
 
 def alone(job: Job, progress: Progress) -> None:
-    """Run a job in this process on one thread."""
+    """Run a job in this process, on one thread and without what libraries say to their developers."""
     import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar of ours is on the screen already
+    warnings.simplefilter("ignore", FutureWarning)
     torch.set_num_threads(1)
     job.work(progress)
 
