@@ -262,22 +262,17 @@ def _head_of(path: Path, model: PreTrainedModel) -> ConfidenceHead:
 
 
 def _calibration_of(path: Path, assessment: str) -> Calibration | None:
-    """Return the calibration beside a model, or None if there is none.
+    """Return the calibration beside a model, or None if it has none for a confidence read this way.
 
     Raises:
-        ModelError: It was made for other weights, or for a confidence read another way.
+        ModelError: It was made for other weights.
     """
     calibration = read_calibration(path)
-    if calibration is None or assessment not in ("token", "head"):
+    if calibration is None or calibration.assessment != assessment:
         return None
-    hint = "calibrate the agent again with `disrouter calibrate`, or delete the file"
-    where = path / CALIBRATION_FILE
     if calibration.model != weights_digest(path):
-        raise ModelError(f"Calibration '{where}' belongs to another model than the one beside it.", hint=hint)
-    if calibration.assessment != assessment:
         raise ModelError(
-            f"Calibration '{where}' is for self-assessment '{calibration.assessment}', and the agent uses "
-            f"'{assessment}'.",
-            hint=hint,
+            f"Calibration '{path / CALIBRATION_FILE}' belongs to another model than the one beside it.",
+            hint="calibrate the agent again with `disrouter calibrate`, or delete the file",
         )
     return calibration

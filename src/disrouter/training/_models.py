@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,16 +111,23 @@ class _Watch(TrainerCallback):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the progress bars of libraries off the screen: one of ours is on it already."""
+    """Keep what libraries show off the screen: one bar of ours is on it already, and their news are not the user's."""
     from datasets.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
+    from transformers.utils import logging
 
-    enabled = is_progress_bar_enabled()
+    bars: Any = logging  # its functions are untyped
+    ours, theirs = is_progress_bar_enabled(), bars.is_progress_bar_enabled()
     disable_progress_bar()
+    bars.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            yield
     finally:
-        if enabled:
+        if ours:
             enable_progress_bar()
+        if theirs:
+            bars.enable_progress_bar()
 
 
 def merged(model: Any) -> Any:

@@ -110,7 +110,7 @@ def reinforce(
             use_vllm=settings.vllm,
             seed=settings.seed,
             bf16=on_gpu,
-            gradient_checkpointing=on_gpu,
+            activation_checkpointing=on_gpu,
             logging_steps=5,
             save_steps=50,
             save_total_limit=1,
@@ -130,23 +130,27 @@ def _rewards(earned: list[float], **ignored: object) -> list[float]:
     return earned
 
 
-def _mean_answers(
-    keys: Sequence[str], rewards: Sequence[float], written: Sequence[list[int] | None]
-) -> Mapping[str, float]:
-    """Return the mean reward of the answers to each query of a batch."""
-    of: dict[str, list[float]] = {}
-    for key, reward, answer in zip(keys, rewards, written, strict=True):
-        if answer is not None:
-            of.setdefault(key, []).append(reward)
-    return {key: sum(values) / len(values) for key, values in of.items()}
-
-
 @dataclass(frozen=True, slots=True)
 class Spent:
     """Tokens that reinforcement took; of a resumed run, what was sampled before is not counted."""
 
     sampled: int
     trained: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """One decision on a query of the batch."""
+
+    key: str
+    """Of the query's prompt: decisions on one query are a group."""
+
+    tokens: list[int] | None
+    """The answer; None for a rejection."""
+
+    reward: float
+    payoff: float
+    """What a rejection of this query pays."""
 
 
 @dataclass(slots=True)
@@ -161,54 +165,48 @@ class _Rollouts:
     sampled: int = 0
 
     def __call__(self, prompts: list[Messages], trainer: Any) -> dict[str, Any]:
-        """Return what TRL wants of rollouts, with what each decision earned and whether it is learnt from."""
-        tokenizer = trainer.processing_class
-        ids = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=False)
-        keys = [_key(messages) for messages in prompts]
-        turns = Counter[str]()
-        answers: list[int] = []  # places in the batch whose turn it is to answer; the others reject
-        for place, key in enumerate(keys):
-            if turns[key] % 2:
-                answers.append(place)
-            turns[key] += 1
-        texts, tokens, confidences = self._play(trainer, ids, keys, answers)
-        self.sampled += sum(map(len, tokens))
-        payoffs = [self._payoff(key, confidence) for key, confidence in zip(keys, confidences, strict=True)]
-        written: list[list[int] | None] = [None] * len(prompts)
-        scores: list[float | None] = [None] * len(prompts)
-        for place, text, answer in zip(answers, texts, tokens, strict=True):
-            written[place] = answer
-            scores[place] = self.grade(self.asked[keys[place]][0], text)
-        rewards = [local_reward(score, payoff) for score, payoff in zip(scores, payoffs, strict=True)]
+        """Return what TRL wants of rollouts, with what each decision earned and, in ``env_mask``, who learns."""
+        ids = trainer.processing_class.apply_chat_template(prompts, add_generation_prompt=True, return_dict=False)
+        decisions = self._decide(trainer, [_key(messages) for messages in prompts], ids)
         noted = {"prompt_ids": ids, "logprobs": None}
         if self.settings.learn == "all":
-            completions = [answer or [self.rejection] for answer in written]
-            return {**noted, "completion_ids": completions, "earned": rewards}
-        means = _mean_answers(keys, rewards, written)
-        learns = [
-            means[key] < payoff if answer is None else means[key] > payoff and reward == 1.0
-            for key, answer, reward, payoff in zip(keys, written, rewards, payoffs, strict=True)
-        ]
+            completions = [d.tokens or [self.rejection] for d in decisions]
+            return {**noted, "completion_ids": completions, "earned": [d.reward for d in decisions]}
+        means = _mean_answers(decisions)
         return {
             **noted,
-            "completion_ids": [[self.rejection] if answer is None else answer[:1] for answer in written],
-            "env_mask": [[int(does)] for does in learns],
-            "earned": [
-                payoff if answer is None else means[key]
-                for key, answer, payoff in zip(keys, written, payoffs, strict=True)
-            ],
+            "completion_ids": [[self.rejection] if d.tokens is None else d.tokens[:1] for d in decisions],
+            "env_mask": [[int(_learns(d, means[d.key]))] for d in decisions],
+            "earned": [d.payoff if d.tokens is None else means[d.key] for d in decisions],
         }
 
-    def _payoff(self, key: str, confidence: float) -> float:
-        scenario = self.asked[key][1]
-        return brier_payoff(confidence) if scenario is None else rejection_payoff(scenario.alpha, self.settings.gamma)
+    def _decide(self, trainer: Any, keys: Sequence[str], ids: Sequence[list[int]]) -> list[_Decision]:
+        """Return a rejection and a graded answer in turns for every time that a query comes up."""
+        turns = Counter[str]()
+        answering: list[int] = []  # places in the batch
+        for place, key in enumerate(keys):
+            if turns[key] % 2:
+                answering.append(place)
+            turns[key] += 1
+        texts, tokens, confidences = self._play(trainer, keys, ids, answering)
+        self.sampled += sum(map(len, tokens))
+        answers = {place: (text, written) for place, text, written in zip(answering, texts, tokens, strict=True)}
+        decisions = []
+        for place, (key, confidence) in enumerate(zip(keys, confidences, strict=True)):
+            query, scenario = self.asked[key]
+            payoff = (
+                brier_payoff(confidence) if scenario is None else rejection_payoff(scenario.alpha, self.settings.gamma)
+            )
+            text, written = answers.get(place, (None, None))
+            score = None if text is None else self.grade(query, text)
+            decisions.append(_Decision(key, written, local_reward(score, payoff), payoff))
+        return decisions
 
     def _play(
-        self, trainer: Any, ids: list[list[int]], keys: list[str], answers: list[int]
+        self, trainer: Any, keys: Sequence[str], ids: Sequence[list[int]], answering: Sequence[int]
     ) -> tuple[list[str], list[list[int]], list[float]]:
         """Return texts and tokens of the answers at some places, and the confidence at every place."""
         model, tokenizer = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
-        step = trainer.state.global_step
         training = model.training
         model.eval()
         try:
@@ -217,30 +215,44 @@ class _Rollouts:
             row_of = {keys[place]: row for row, place in enumerate(distinct)}
             prefill = engine.prefill([tuple(ids[place]) for place in distinct])
             reject = prefill.logits.double().softmax(-1)[:, self.rejection].tolist()
-            confidences = [1.0 - reject[row_of[key]] for key in keys]
             if self.settings.vllm:
-                found, _ = trainer._generate_single_turn([ids[place] for place in answers], None, {}, 1)
+                found, _ = trainer._generate_single_turn([ids[place] for place in answering], None, {}, 1)
                 tokens: list[list[int]] = [list(map(int, written)) for written in found]
             else:
-                decoder = Decoder(
-                    prefill,
-                    [row_of[keys[place]] for place in answers],
-                    Answering(
-                        limits=[self.max_tokens] * len(answers),
-                        temperature=self.settings.temperature,
-                        seeds=[
-                            seed_of(self.settings.seed, "rl", str(step), keys[place], str(number))
-                            for number, place in enumerate(answers)
-                        ],
-                        banned=self.rejection,
-                        banned_first=self.rejection,
-                    ),
+                step = str(trainer.state.global_step)
+                how = Answering(
+                    limits=[self.max_tokens] * len(answering),
+                    temperature=self.settings.temperature,
+                    seeds=[
+                        seed_of(self.settings.seed, "rl", step, keys[place], str(number))
+                        for number, place in enumerate(answering)
+                    ],
+                    banned=self.rejection,
+                    banned_first=self.rejection,
                 )
+                decoder = Decoder(prefill, [row_of[keys[place]] for place in answering], how)
                 decoder.run()
                 tokens = decoder.answers()
         finally:
             model.train(training)
-        return tokenizer.batch_decode(tokens, skip_special_tokens=True), tokens, confidences
+        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return texts, tokens, [1.0 - reject[row_of[key]] for key in keys]
+
+
+def _learns(decision: _Decision, mean: float) -> bool:
+    """Whether a decision is the better action of its group; of the answers, only right ones set an example."""
+    if decision.tokens is None:
+        return mean < decision.payoff
+    return mean > decision.payoff and decision.reward == 1.0
+
+
+def _mean_answers(decisions: Sequence[_Decision]) -> Mapping[str, float]:
+    """Return the mean reward of the answers to each query."""
+    of: dict[str, list[float]] = {}
+    for decision in decisions:
+        if decision.tokens is not None:
+            of.setdefault(decision.key, []).append(decision.reward)
+    return {key: sum(rewards) / len(rewards) for key, rewards in of.items()}
 
 
 def _key(messages: Messages) -> str:

@@ -92,7 +92,7 @@ class RlSettings(Spec):
     batch: int = Field(64, ge=1, description="a whole number from 1, queries in one step")
     accumulate: int = Field(1, ge=1, description="a whole number from 1, parts that a step is computed in")
     temperature: float = Field(
-        1.0, gt=0, le=10, description="a number above 0 and up to 10, of the sampled answers; nearer 0, nearer to greedy"
+        1.0, gt=0, le=10, description="a number above 0 and up to 10, of the sampled answers; near 0: nearly greedy"
     )
     gamma: float = Field(
         0.5, ge=0, description="a number from 0, the exponent of a rejection's pay-off, (1 - alpha)^gamma"

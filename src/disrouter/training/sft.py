@@ -73,7 +73,7 @@ def fine_tune(
             weight_decay=0.0,
             seed=settings.seed,
             max_length=None,
-            gradient_checkpointing=torch.cuda.is_available(),
+            activation_checkpointing=torch.cuda.is_available(),
             bf16=torch.cuda.is_available(),
             logging_steps=10,
             save_steps=100,
