@@ -121,6 +121,8 @@ def test_a_query_longer_than_every_agent_takes_is_one_clear_error(work: Path) ->
         "error: No agent of network 'untrained' answered the query (3 agents broke). last, asked last:" in result.stderr
     )
     assert "is too long for agent 'last'" in result.stderr
+    assert "hint: shorten the query" in result.stderr
+    assert "[transformers]" not in result.stderr  # the tokenizer's own warning would come once per agent
     assert "Traceback" not in result.stderr
 
 

@@ -280,3 +280,11 @@ def test_a_missing_suite_file_says_so(tmp_path: Path) -> None:
 
 def test_the_lab_is_a_suite() -> None:
     assert isinstance(suite_of("lab"), Suite)
+
+
+def test_a_suite_file_that_is_no_text_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "suite.jsonl"
+    path.write_bytes(line("q1").encode() + b"\n\xff\xfe\n")
+
+    with pytest.raises(DataError, match="line 2: not text in UTF-8"):
+        FileSuite(path).queries("in", 0, 1)

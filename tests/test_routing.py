@@ -247,6 +247,7 @@ def test_a_fallback_pays_for_its_answer_only() -> None:
     assert trace.hops[3].cost == pytest.approx(0.36)
     assert trace.hops[3].usage == Usage(0, 3)
     assert trace.cost_full == pytest.approx(0.01 + 0.04 + 0.09 + 0.36)
+    assert trace.cost == pytest.approx(0.4)  # the paper's cost is that of an agent that looks and answers
 
 
 def test_a_broken_fallback_leaves_the_duty_to_the_next_costliest() -> None:

@@ -258,8 +258,9 @@ class Trace:
 
     @property
     def cost(self) -> float:
-        """The paper's cost: that of the hop that answered; rejections are free (§3 of the paper)."""
-        return self.hops[-1].cost if self.agent is not None else 0.0
+        """The paper's cost: what the agent that answered takes to look and answer; rejections are free (paper, §3)."""
+        # An agent has two hops where it rejected at first and had to answer after all: the first one paid its look.
+        return sum(hop.cost for hop in self.hops if hop.agent == self.agent)
 
     @property
     def cost_full(self) -> float:

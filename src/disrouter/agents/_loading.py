@@ -18,6 +18,10 @@ from disrouter.errors import ModelError
 __all__ = ["LoadedModel", "RejectionTokens", "end_tokens", "load_model", "rejection_ids", "rejection_tokens"]
 
 
+_NO_LENGTH = 10**30
+"""A tokenizer would warn of every long prompt; which one is too long is the agent's to say, as an error."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A model in memory, with its tokenizer."""
@@ -56,6 +60,7 @@ def load_model(path: Path, device: Device) -> LoadedModel:
     model: Any
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        tokenizer.model_max_length = _NO_LENGTH
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=torch.float32 if device.name == "cpu" else "auto",

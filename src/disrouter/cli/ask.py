@@ -17,7 +17,7 @@ from disrouter.cli._options import (
     scenario_option,
     seed_option,
 )
-from disrouter.errors import RunError, UsageError
+from disrouter.errors import ContextError, RunError, UsageError
 
 if TYPE_CHECKING:
     from disrouter.network import Network
@@ -155,7 +155,7 @@ def _unanswered(trace: Trace, network: Network, *, shown: bool) -> RunError:
     broken = [hop for hop in trace.hops if hop.decision == "failure"]
     last = f" {broken[-1].agent}, asked last: {broken[-1].reason}" if broken else ""
     others = f" ({len(broken)} agents broke)" if len(broken) > 1 else ""
-    return RunError(
-        f"No agent of network '{network.name}' answered the query{others}.{last}",
-        hint=None if shown else "--trace shows what became of each agent",
-    )
+    hint = None if shown else "--trace shows what became of each agent"
+    if broken and all((hop.reason or "").startswith(ContextError.__name__) for hop in broken):
+        hint = "shorten the query, or give the network an agent with a longer context"
+    return RunError(f"No agent of network '{network.name}' answered the query{others}.{last}", hint=hint)

@@ -11,7 +11,7 @@ from disrouter.errors import ConfigError
 
 __all__ = ["LARGEST_FILE", "read_yaml"]
 
-LARGEST_FILE = 1_000_000
+LARGEST_FILE = 200_000
 """Bytes. Nobody writes a longer network by hand; more is a wrong file or an attack."""
 
 

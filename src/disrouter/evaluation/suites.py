@@ -128,8 +128,14 @@ def _rows_of(path: Path) -> list[_Row]:
         raise DataError(f"There is no suite file at '{path}'.", hint="check the path")
     rows: list[_Row] = []
     seen: dict[str, int] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as exc:
+                raise DataError(
+                    f"'{path}', line {number}: not text in UTF-8 (byte {exc.start}).", hint="save the file as UTF-8"
+                ) from exc
             if not line.strip():
                 continue
             row = _row_of(line, f"'{path}', line {number}")
