@@ -167,9 +167,10 @@ def draw_plane(summary: Summary) -> Figure:
                     row.accuracy,
                     s=95,
                     marker="*" if method == "random" else SCENARIO_MARKERS[i % len(SCENARIO_MARKERS)],
-                    color=METHOD_COLOURS[method],
-                    edgecolor="white",
-                    linewidth=0.8,
+                    # The oracle's points nearly coincide: hollow ones show what lies under them.
+                    facecolor="none" if method == "oracle" else METHOD_COLOURS[method],
+                    edgecolor=METHOD_COLOURS[method] if method == "oracle" else "white",
+                    linewidth=1.6 if method == "oracle" else 0.8,
                     zorder=5,
                     label=label if method == "random" else f"{label}, {row.scenario}",
                 )
@@ -177,8 +178,8 @@ def draw_plane(summary: Summary) -> Figure:
             "normalised cost per query (the tick to the right of ours: with the looks of those that rejected)"
         )
         axes.set_ylabel("accuracy")
-        axes.set_xlim(left=0)
         axes.margins(0.1)
+        axes.set_xlim(0, 1.12 * max(cost for cost, _, _ in points))  # room for the last agent's name
         axes.set_title(_title("Accuracy and cost", summary))
         axes.legend(loc="lower right")
     return figure
