@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from disrouter.agents.folders import count_weights
 from disrouter.cli._options import examples_as_typed, json_option, network_of, network_option
 
 if TYPE_CHECKING:
@@ -120,15 +120,7 @@ def _size(agent: Agent) -> tuple[int | None, int | None]:
         return card.parameters, card.context_length
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     context = config.get("max_position_embeddings")
-    parameters = card.parameters or sum(map(_weights_in, folder.glob("*.safetensors"))) or None
-    return parameters, card.context_length or (context if isinstance(context, int) else None)
-
-
-def _weights_in(path: Path) -> int:
-    """Count the weights of a safetensors file from its header; the network file's check has read it before."""
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    return card.parameters or count_weights(folder), card.context_length or (context if isinstance(context, int) else None)
 
 
 def _price_cells(price: Price, *, per_query: bool) -> tuple[str, str]:
