@@ -120,7 +120,8 @@ def _size(agent: Agent) -> tuple[int | None, int | None]:
         return card.parameters, card.context_length
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     context = config.get("max_position_embeddings")
-    return card.parameters or count_weights(folder), card.context_length or (context if isinstance(context, int) else None)
+    known = card.context_length or (context if isinstance(context, int) else None)
+    return card.parameters or count_weights(folder), known
 
 
 def _price_cells(price: Price, *, per_query: bool) -> tuple[str, str]:
