@@ -31,7 +31,7 @@ CORE = ("errors", "files", "seeds", "types", "utility", "policies", "_graph", "r
 HEAVY = {"matplotlib", "pyarrow", "ray", "scipy", "sklearn", "torch", "transformers", "trl", "peft", "datasets"}
 
 # Names in files and on the command line are looked up on use, inside a function: there a part may reach upwards.
-DOORS = {("config", "evaluation"), ("config", "lab"), ("evaluation", "lab")}
+DOORS = {("config", "evaluation"), ("config", "lab"), ("evaluation", "lab"), ("training", "lab")}
 
 Kind = Literal["load", "types", "use"]
 """When an import happens: with its file, for the type checker only, or when a function runs."""

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from disrouter import _graph
 from disrouter.agents.folders import check_model_folder
 from disrouter.config.parts import model_path, price_of, recordings_of
-from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec
+from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec
 from disrouter.config.sentences import problems_with, shown
 from disrouter.errors import ConfigError, DisrouterError, MissingExtraError
 from disrouter.network import Limits, limit_problems
@@ -23,7 +23,7 @@ from disrouter.policies import policy_of
 from disrouter.types import AgentCard, Price, Scenario
 from disrouter.utility import scenario_of
 
-__all__ = ["problems_of"]
+__all__ = ["price_problem", "problems_of"]
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ def _meaning_problems(content: Mapping[Any, Any], folder: Path) -> Iterator[str]
     yield from (f"agents: the name '{name}' is given twice" for name in dict.fromkeys(names) if names.count(name) > 1)
     prices: dict[str, Price] = {}
     for i, spec in specs.items():
-        problem = _price_problem(spec, unit_given=content.get("cost_unit") is not None)
+        problem = price_problem(spec.price, unit_given=content.get("cost_unit") is not None)
         if problem:
             yield f"agents[{i}].price: {problem}"
         elif spec.price.cost is not None or unit:
@@ -94,8 +94,8 @@ def _edge_problems(
         yield from (f"limits: {problem}" for problem in limit_problems(Limits(max_cost=limits.max_cost), card))
 
 
-def _price_problem(spec: AgentSpec, *, unit_given: bool) -> str | None:
-    price = spec.price
+def price_problem(price: PriceSpec, *, unit_given: bool) -> str | None:
+    """Return what is wrong with a price as a whole, or None."""
     per_query = price.cost is not None
     per_token = price.input is not None or price.output is not None
     if per_query and per_token:

@@ -26,7 +26,7 @@ from disrouter.files import write_json
 from disrouter.seeds import seed_of
 from disrouter.training.heads import save_with_head, train_head
 from disrouter.training.ledger import Ledger
-from disrouter.training.profiling import LocalSampler, Profile, profile
+from disrouter.training.profiling import LocalSampler, Profile, profile, read_profile
 from disrouter.training.recipes import AgentRecipe, Recipe, StageName
 from disrouter.training.settings import CalibrationSettings, RlSettings, SftSettings
 from disrouter.training.targets import Target, calibrated_targets, paper_queries, paper_targets
@@ -101,7 +101,8 @@ def train_agent(
         suite: Where queries and grades come from.
         output: Folder of the whole training.
         seed: Of targets, shuffles and sampled answers; the profile has a seed of its own.
-        profiles: Folder whose ``<agent>.parquet`` is the profile to use or make, instead of one in ``output``.
+        profiles: Folder whose ``<agent>.parquet`` is the profile to use or make, instead of one in ``output``. A
+            finished one is taken as it is, whoever made it.
         report: Called as the work goes on.
 
     Raises:
@@ -109,8 +110,11 @@ def train_agent(
     """
     folder = output / agent.name
     ledger = Ledger(folder / "ledger.json", base)
-    path = folder / "profile.parquet" if profiles is None else profiles / f"{agent.name}.parquet"
-    known = profile_agent(recipe, agent, base, suite, path, report=report)
+    if profiles is not None and (finished := profiles / f"{agent.name}.parquet").is_file():
+        known = read_profile(finished)  # made by whoever could make it fastest, say a server
+    else:
+        path = folder / "profile.parquet" if profiles is None else finished
+        known = profile_agent(recipe, agent, base, suite, path, report=report)
     ledger.note("profile", sampled=known.sampled_tokens)
     current = base
     for stage in recipe.stages:
@@ -121,9 +125,9 @@ def train_agent(
             spent = _STAGES[stage](recipe, agent, known, current, suite, folder, seed, report)
             ledger.note(stage, seconds=time.monotonic() - started, **spent)
         current = made
-    if recipe.calibration is not None:
+    if recipe.calibration is not None and not (current / CALIBRATION_FILE).is_file():
         calibrate_agent(recipe, agent, current, suite, recipe.calibration, seed=seed, report=report)
-    if recipe.stages and not (folder / "ability.json").is_file():
+    if not (folder / "ability.json").is_file():
         before = measure_ability(recipe, agent, base, suite, seed=seed)
         after = measure_ability(recipe, agent, current, suite, seed=seed, trained=True)
         write_json(folder / "ability.json", {"before": before, "after": after})

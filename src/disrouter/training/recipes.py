@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from disrouter.config.checks import price_problem
 from disrouter.config.schema import Name, PriceSpec
 from disrouter.config.sentences import Spec, problems_with
 from disrouter.config.strict_yaml import read_yaml
@@ -137,10 +138,13 @@ def _meaning(recipe: Recipe) -> Iterator[str]:
     """Yield what is wrong with a recipe as a whole."""
     names = [agent.name for agent in recipe.agents]
     yield from (f"agents: the name '{name}' is given twice" for name in dict.fromkeys(names) if names.count(name) > 1)
+    for agent in recipe.agents:
+        if problem := price_problem(agent.price, unit_given=recipe.cost_unit is not None):
+            yield f"agents.{agent.name}.price: {problem}"
     if not any(agent.train for agent in recipe.agents):
         yield "agents: none is trained; leave `train: false` out for at least one"
-    if not recipe.stages and recipe.calibration is None:
-        yield "no stage: give at least one of sft, rl, head, calibration"
+    if not recipe.stages:
+        yield "no stage: give at least one of sft, rl, head (`disrouter calibrate` calibrates without training)"
     if recipe.mode == "paper" and recipe.head is not None:
         yield "head: a head knows no scenario; use `mode: calibrated`"
     if recipe.mode == "paper":
@@ -163,4 +167,8 @@ def _rooted(recipe: Recipe, folder: Path) -> Recipe:
 
 def plain(recipe: Recipe) -> Mapping[str, Any]:
     """Return a recipe as plain values, with every default written out."""
-    return recipe.model_dump(mode="json", exclude_none=True)
+    values: dict[str, Any] = recipe.model_dump(mode="json", exclude_none=True)
+    for agent in values["agents"]:
+        if "cost" not in agent["price"]:
+            del agent["price"]["look_share"]  # it goes with a price per query only
+    return values

@@ -78,7 +78,12 @@ def rehearsed(recipe: Recipe) -> Recipe:
     }
     if recipe.head is not None:
         changes["head"] = recipe.head.model_copy(
-            update={"hidden": min(recipe.head.hidden, 8), "epochs": min(recipe.head.epochs, 2), "batch": 8}
+            update={
+                "hidden": min(recipe.head.hidden, 8),
+                "epochs": min(recipe.head.epochs, 2),
+                "batch": min(recipe.head.batch, 8),
+                "replay": min(recipe.head.replay, 8),
+            }
         )
     if recipe.calibration is not None:
         changes["calibration"] = recipe.calibration.model_copy(update={"queries": QUERIES})

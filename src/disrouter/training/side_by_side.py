@@ -16,17 +16,29 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from disrouter.errors import DisrouterError, RunError, UsageError
 
-__all__ = ["FAILED", "Job", "JobReport", "Progress", "check_jobs", "failure_of", "run_jobs"]
+__all__ = ["FAILED", "Channel", "Job", "JobReport", "Progress", "alone", "check_jobs", "drive", "run_jobs"]
 
 Progress = Callable[[str, int, int, float], None]
 """Called with the stage, step, steps and the loss or reward (NaN where there is none)."""
 
 JobReport = Callable[[str, str, int, int, float], None]
 """A :data:`Progress` that begins with the job's name."""
+
+Said = tuple[str, str, int, int, float]
+"""What a job reports, with its name."""
+
+
+class Channel(Protocol):
+    """A queue that crosses processes."""
+
+    def empty(self) -> bool: ...
+
+    def get(self) -> Said: ...
+
 
 FAILED = "failed"
 """The stage that is reported of a job that failed."""
@@ -61,49 +73,74 @@ def run_jobs(
     at_once: int = 0,
     report: JobReport = lambda name, stage, step, steps, value: None,
 ) -> None:
-    """Run jobs, the first ones first, ``at_once`` of them side by side (0: one per GPU, or else per core).
+    """Run jobs on this machine, ``at_once`` of them side by side (0: one per GPU, or else per core).
 
     Left by Ctrl-C or an error, it kills what still runs: a job's files must always be whole.
 
     Raises:
         UsageError: ``at_once`` is negative.
-        DisrouterError: A job failed; the others are finished.
+        DisrouterError: A job failed; those that did not need it are finished.
     """
     check_jobs(at_once)
-    slots = list(range(at_once or _gpus() or os.cpu_count() or 1))
-    waiting, done = list(jobs), set[str]()
-    failures: dict[str, BaseException] = {}
+    places = at_once or _gpus() or os.cpu_count() or 1
     with multiprocessing.Manager() as manager:
-        channel: queue.Queue[tuple[str, str, int, int, float]] = manager.Queue()
-        with _pool(len(slots)) as pool:
-            running: dict[Future[None], tuple[Job, int]] = {}
-            while True:
-                for job in [job for job in waiting if slots and done.issuperset(job.needs)][: len(slots)]:
-                    waiting.remove(job)
-                    slot = slots.pop(0)
-                    running[pool.submit(_run_one, job, slot, channel)] = job, slot
-                if not running:
-                    break
-                finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-                while not channel.empty():
-                    report(*channel.get())
-                for future in finished:
-                    job, slot = running.pop(future)
-                    slots.append(slot)
-                    if error := future.exception():
-                        failures[job.name] = error
-                        report(job.name, FAILED, 0, 0, float("nan"))
-                    else:
-                        done.add(job.name)
-                if any(isinstance(error, BrokenProcessPool) for error in failures.values()):
-                    break  # no job can be started any more
+        channel: queue.Queue[Said] = manager.Queue()
+        with _pool(min(places, len(jobs))) as pool:
+            drive(jobs, places, lambda job, place: pool.submit(_run_one, job, place, channel), channel, report)
+
+
+def drive(
+    jobs: Sequence[Job],
+    places: int,
+    submit: Callable[[Job, int], Future[None]],
+    channel: Channel,
+    report: JobReport,
+) -> None:
+    """Submit every job as soon as what it needs is finished and one of the places is free, in the order given.
+
+    Raises:
+        DisrouterError: A job failed; those that did not need it are finished.
+    """
+    free, waiting, done = list(range(places)), list(jobs), set[str]()
+    running: dict[Future[None], tuple[Job, int]] = {}
+    failures: dict[str, BaseException] = {}
+    while not any(isinstance(error, BrokenProcessPool) for error in failures.values()):
+        for job in [job for job in waiting if done.issuperset(job.needs)][: len(free)]:
+            waiting.remove(job)
+            place = free.pop(0)
+            running[submit(job, place)] = job, place
+        if not running:
+            break
+        finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+        while not channel.empty():
+            report(*channel.get())
+        for future in finished:
+            job, place = running.pop(future)
+            free.append(place)
+            if error := future.exception():
+                failures[job.name] = error
+                report(job.name, FAILED, 0, 0, float("nan"))
+            else:
+                done.add(job.name)
     if failures:
-        raise failure_of(failures)
+        raise _failure(failures)
 
 
-def failure_of(failures: dict[str, BaseException]) -> BaseException:
+def alone(job: Job, progress: Progress) -> None:
+    """Run a job in this process, on one thread and without what libraries say to their developers."""
+    import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar of ours is on the screen already
+    warnings.simplefilter("ignore", FutureWarning)
+    torch.set_num_threads(1)
+    job.work(progress)
+
+
+def _failure(failures: dict[str, BaseException]) -> BaseException:
     """Return the error of the first of some failed jobs, with a word on the others."""
     (name, error), *others = failures.items()
+    error = getattr(error, "cause", error)  # Ray wraps what a task raised
     also = f" So did {', '.join(other for other, _ in others)}." if others else ""
     if isinstance(error, DisrouterError):
         # Of the same kind, so that a user's mistake stays one.
@@ -138,23 +175,12 @@ def _kill(pool: ProcessPoolExecutor) -> None:
         process.kill()
 
 
-def _run_one(job: Job, slot: int, channel: queue.Queue[tuple[str, str, int, int, float]]) -> None:
+def _run_one(job: Job, place: int, channel: queue.Queue[Said]) -> None:
     """Run one job in this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends us
     if gpus := _gpus():
-        os.environ["CUDA_VISIBLE_DEVICES"] = _visible()[slot % gpus]  # read when CUDA starts, which is later
+        os.environ["CUDA_VISIBLE_DEVICES"] = _visible()[place % gpus]  # read when CUDA starts, which is later
     alone(job, lambda *values: channel.put((job.name, *values)))
-
-
-def alone(job: Job, progress: Progress) -> None:
-    """Run a job in this process, on one thread and without what libraries say to their developers."""
-    import torch
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar of ours is on the screen already
-    warnings.simplefilter("ignore", FutureWarning)
-    torch.set_num_threads(1)
-    job.work(progress)
 
 
 def _gpus() -> int:
