@@ -17,7 +17,7 @@ from disrouter.agents.transformers import TransformersAgent
 from disrouter.errors import DataError, ModelError
 from disrouter.evaluation.metrics import ece
 from disrouter.lab.family import checkpoint_path
-from disrouter.training.calibration import apply_curve, fit_curve, improvement
+from disrouter.training.calibration import apply_curve, fit_curve, held_out, improvement
 from disrouter.training.settings import CalibrationMethod
 from disrouter.types import AgentCard, Query, QueryPrice
 from disrouter.utility import BALANCE, COST_FIRST
@@ -65,11 +65,23 @@ def test_calibration_mends_overconfidence_on_queries_it_was_not_fitted_on(method
 def test_the_improvement_names_brier_score_and_calibration_error_before_and_after() -> None:
     confidence, right = overconfident()
 
-    found = improvement(fit_curve(confidence, right), confidence, right)
+    found = improvement(confidence, held_out(confidence, right, "isotonic"), right)
 
     assert found["brier_before"] is not None and found["brier_after"] is not None
     assert found["brier_after"] < found["brier_before"]
     assert set(found) == {"brier_before", "brier_after", "ece_before", "ece_after"}
+
+
+def test_confidences_are_judged_by_curves_that_they_had_no_part_in() -> None:
+    # Chance alone: an isotonic curve of 40 coins follows them closely, and tells nothing of other coins.
+    confidence = np.linspace(0, 1, 40)
+    right = np.random.default_rng(0).integers(0, 2, 40).astype(np.float64)
+
+    own = ece(apply_curve(fit_curve(confidence, right), confidence), right >= 0.5)
+    others = ece(held_out(confidence, right, "isotonic"), right >= 0.5)
+
+    assert own is not None and others is not None
+    assert own < 0.05 < others
 
 
 @pytest.mark.parametrize(

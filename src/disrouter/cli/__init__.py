@@ -15,9 +15,13 @@ from disrouter.cli._errors import Program
 from disrouter.cli._options import examples_as_typed
 from disrouter.cli.agents import agents
 from disrouter.cli.ask import ask
+from disrouter.cli.calibrate import calibrate
 from disrouter.cli.demo import demo
 from disrouter.cli.eval import evaluate
 from disrouter.cli.lab import lab
+from disrouter.cli.profile import profile
+from disrouter.cli.recipes import recipes
+from disrouter.cli.train import train
 
 __all__ = ["cli", "main"]
 
@@ -36,7 +40,7 @@ def cli(traceback: bool) -> None:
     """
 
 
-for command in (demo, ask, evaluate, agents, lab):
+for command in (demo, ask, evaluate, profile, train, calibrate, agents, recipes, lab):
     cli.add_command(command)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from disrouter.types import Scenario
 
 __all__ = [
+    "agents_option",
     "at_least",
     "examples_as_typed",
     "json_option",
@@ -57,6 +58,18 @@ def policy_option(function: F) -> F:
         metavar="NAME",
         help="Decide by this policy instead of the network's: own-word, paper, threshold=0.7.",
     )(function)
+
+
+def agents_option(what: str) -> Callable[[F], F]:
+    """Add --agents: names with commas between them; none of them means all."""
+
+    def split(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in value.split(",") if name.strip())
+        if not names:
+            raise UsageError("--agents names nobody.", hint="give names with commas between them, or all")
+        return () if names == ("all",) else names
+
+    return click.option("--agents", default="all", show_default=True, metavar="NAME,…|all", callback=split, help=what)
 
 
 def json_option(what: str) -> Callable[[F], F]:

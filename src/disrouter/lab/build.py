@@ -156,9 +156,10 @@ def _pretrain(task: Task, output: Path, compiled: bool, quick: bool, progress: P
 
 def _make_aware(task: Task, output: Path, quick: bool, progress: Progress) -> None:
     from disrouter.lab.suite import LabSuite
-    from disrouter.training.pipeline import TrainingSuite, train_agent
+    from disrouter.training.pipeline import train_agent
     from disrouter.training.recipes import load_recipe
     from disrouter.training.rehearsal import RehearsalSuite, rehearsed
+    from disrouter.training.suites import TrainingSuite
 
     recipe = load_recipe(RECIPE)
     suite: TrainingSuite = LabSuite()
@@ -169,5 +170,5 @@ def _make_aware(task: Task, output: Path, quick: bool, progress: Progress) -> No
     folder = task.folder(output)
     partly = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partly, ignore_errors=True)
-    shutil.copytree(last, partly)
+    shutil.copytree(last, partly, ignore=shutil.ignore_patterns("*.png", "*.svg"))
     partly.rename(folder)

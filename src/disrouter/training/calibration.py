@@ -18,7 +18,7 @@ from disrouter.errors import DataError
 from disrouter.evaluation.metrics import brier, ece
 from disrouter.training.settings import CalibrationMethod
 
-__all__ = ["apply_curve", "fit_curve", "improvement"]
+__all__ = ["apply_curve", "fit_curve", "held_out", "improvement"]
 
 _FEWEST = 20
 """Queries below which a curve would be noise."""
@@ -54,7 +54,22 @@ def fit_curve(
             f"All {len(right)} answers are {what}: there is nothing to calibrate.",
             hint="calibrate on queries of more mixed difficulty",
         )
-    return _isotonic(confidence, right) if method == "isotonic" else _platt(confidence, right)
+    return _fitted(confidence, right, method)
+
+
+def held_out(
+    confidence: NDArray[np.float64], right: NDArray[np.float64], method: CalibrationMethod, *, folds: int = 10
+) -> NDArray[np.float64]:
+    """Return calibrated confidences, each by a curve that its query had no part in (cross-validation), shape (n,).
+
+    On the queries that it was fitted on, an isotonic curve is perfect by construction.
+    """
+    fold = np.arange(len(confidence)) % folds
+    after = np.empty_like(confidence)
+    for number in range(folds):
+        own = fold == number
+        after[own] = apply_curve(_fitted(confidence[~own], right[~own], method), confidence[own])
+    return after
 
 
 def apply_curve(curve: Curve, confidence: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -63,17 +78,20 @@ def apply_curve(curve: Curve, confidence: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def improvement(
-    curve: Curve, confidence: NDArray[np.float64], right: NDArray[np.float64]
+    before: NDArray[np.float64], after: NDArray[np.float64], right: NDArray[np.float64]
 ) -> Mapping[str, float | None]:
-    """Return Brier score and calibration error (15 bins) before and after, for the file's provenance."""
+    """Return Brier score and calibration error (15 bins) of raw and of calibrated confidences."""
     labels = right >= 0.5
-    after = apply_curve(curve, confidence)
     return {
-        "brier_before": brier(confidence, labels),
+        "brier_before": brier(before, labels),
         "brier_after": brier(after, labels),
-        "ece_before": ece(confidence, labels),
+        "ece_before": ece(before, labels),
         "ece_after": ece(after, labels),
     }
+
+
+def _fitted(confidence: NDArray[np.float64], right: NDArray[np.float64], method: CalibrationMethod) -> Curve:
+    return _isotonic(confidence, right) if method == "isotonic" else _platt(confidence, right)
 
 
 def _isotonic(confidence: NDArray[np.float64], right: NDArray[np.float64]) -> Curve:

@@ -16,12 +16,12 @@ from typing import Any
 from disrouter.agents.folders import count_weights
 from disrouter.evaluation.hub.suite import SUITES
 from disrouter.training.bases import LAB, base_folder
-from disrouter.training.fleet import Engine, agents_of, train, training_suite
+from disrouter.training.fleet import Engine, agents_of, train
 from disrouter.training.made_up import MadeUpSuite
-from disrouter.training.pipeline import TrainingSuite
 from disrouter.training.recipes import AgentRecipe, Recipe
 from disrouter.training.rehearsal import RehearsalSuite, rehearsed
 from disrouter.training.side_by_side import JobReport
+from disrouter.training.suites import TrainingSuite, training_suite
 from disrouter.training.tiny_models import architecture_of, write_tiny_model
 
 __all__ = ["DryAgent", "DryRun", "dry_run"]

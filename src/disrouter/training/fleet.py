@@ -15,22 +15,22 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import yaml
 
 from disrouter.agents.folders import count_weights
 from disrouter.errors import DataError, UnknownNameError, UsageError
 from disrouter.evaluation.records import commit, versions
-from disrouter.evaluation.suites import suite_of
 from disrouter.files import write_json, write_text
 from disrouter.training.bases import base_folder
 from disrouter.training.network_files import write_networks
-from disrouter.training.pipeline import TrainingSuite, train_agent
+from disrouter.training.pipeline import train_agent
 from disrouter.training.recipes import AgentRecipe, Recipe, plain
 from disrouter.training.side_by_side import Job, JobReport, Progress, check_jobs, run_jobs
+from disrouter.training.suites import TrainingSuite, training_suite
 
-__all__ = ["Engine", "agents_of", "check_device", "train", "training_suite"]
+__all__ = ["Engine", "agents_of", "check_device", "train"]
 
 Engine = Literal["local", "ray"]
 
@@ -125,17 +125,6 @@ def check_device(recipe: Recipe) -> None:
             f"Recipe '{recipe.name}' needs a GPU, and torch finds none on this machine.",
             hint="see whether the whole way works with --dry-run, which needs none",
         )
-
-
-def training_suite(name: str) -> TrainingSuite:
-    """Return the suite of a name, to train on.
-
-    Raises:
-        UnknownNameError: No suite has that name.
-        DataError: Its file or folder is not there.
-    """
-    # A suite without a train split says so when it is asked for one.
-    return cast(TrainingSuite, suite_of(name))
 
 
 def _train_one(

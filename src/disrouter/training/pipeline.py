@@ -14,28 +14,27 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from disrouter.agents.calibrators import CALIBRATION_FILE, EVERY_SCENARIO, Calibration, Curve
-from disrouter.agents.folders import weights_digest
+from disrouter.agents.calibrators import CALIBRATION_FILE
 from disrouter.agents.transformers import TransformersAgent
 from disrouter.errors import UsageError
 from disrouter.files import write_json
 from disrouter.seeds import seed_of
+from disrouter.training.agent_calibration import Calibrated, calibrate, keep
 from disrouter.training.heads import save_with_head, train_head
 from disrouter.training.ledger import Ledger
 from disrouter.training.profiling import LocalSampler, Profile, profile, read_profile
 from disrouter.training.recipes import AgentRecipe, Recipe, StageName
 from disrouter.training.settings import CalibrationSettings, RlSettings, SftSettings
+from disrouter.training.suites import TrainingSuite
 from disrouter.training.targets import Target, calibrated_targets, paper_queries, paper_targets
 from disrouter.types import AgentCard, Query, QueryPrice, Scenario
 from disrouter.utility import BALANCE, SCENARIOS
 
 __all__ = [
     "Report",
-    "TrainingSuite",
     "calibrate_agent",
     "measure_ability",
     "profile_agent",
@@ -53,27 +52,6 @@ _PAPER = tuple(SCENARIOS.values())
 
 _TOGETHER = 512
 """Texts recited between two reports."""
-
-
-class TrainingSuite(Protocol):
-    """What training needs of a suite: queries of its three splits and a grader.
-
-    A suite may also have ``worked(query)``, the worked solution of a query or None, and ``replay(count, seed)``, text
-    that keeps an ability and teaches no decision.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    def queries(
-        self, domain: str, seed: int, n: int, *, split: Literal["train", "validation", "test"] = "test"
-    ) -> list[Query]:
-        """Return up to ``n`` queries of a split."""
-        ...
-
-    def grade(self, query: Query, text: str) -> float:
-        """Return the quality of an answer in [0, 1]."""
-        ...
 
 
 def stage_path(output: Path, agent: str, stage: StageName) -> Path:
@@ -160,38 +138,22 @@ def calibrate_agent(
     *,
     seed: int,
     report: Report = lambda stage, step, steps, value: None,
-) -> Calibration:
-    """Fit an agent's calibration on validation queries, write it beside the model and return it.
-
-    A model that reads the scenario's name gets a curve for every scenario, any other one curve.
+) -> Calibrated:
+    """Fit a trained agent's calibration on validation queries, write it beside the model and return it.
 
     Raises:
         DataError: The validation queries tell nothing.
     """
-    from disrouter.training.calibration import fit_curve, improvement
-
-    runner = _runner(recipe, agent, model, trained=True, calibrated=False)
-    queries = suite.queries(recipe.domain, seed_of(seed, "calibration") % 2**31, settings.queries, split="validation")
-    curves: dict[str, Curve] = {}
-    found: dict[str, Any] = {}
-    scenarios = _PAPER if recipe.mode == "paper" else (BALANCE,)
-    for number, scenario in enumerate(scenarios):
-        outcomes = runner.look_and_answer_many(queries, scenario)
-        confidence = np.array([np.nan if look.confidence is None else look.confidence for look, _ in outcomes])
-        right = np.array([suite.grade(q, answer.text) for q, (_, answer) in zip(queries, outcomes, strict=True)])
-        name = scenario.name if recipe.mode == "paper" else EVERY_SCENARIO
-        curves[name] = fit_curve(confidence, right, settings.method)
-        found[name] = improvement(curves[name], confidence, right)
-        report("calibrate", number + 1, len(scenarios), float("nan"))
-    calibration = Calibration(
-        method=settings.method,
-        assessment=recipe.assessment,
-        model=weights_digest(model),
-        curves=curves,
-        provenance={"suite": suite.name, "domain": recipe.domain, "seed": seed, "queries": len(queries), "fit": found},
+    calibrated = calibrate(
+        _runner(recipe, agent, model, trained=True),
+        suite,
+        settings,
+        domain=recipe.domain,
+        seed=seed,
+        report=lambda done, total: report("calibrate", done, total, float("nan")),
     )
-    write_json(model / CALIBRATION_FILE, calibration.to_json())
-    return calibration
+    keep(calibrated, model, title=agent.name)
+    return calibrated
 
 
 def measure_ability(
@@ -208,7 +170,7 @@ def measure_ability(
 
     A trained model is asked as it is used: in paper mode under ``balance``.
     """
-    runner = _runner(recipe, agent, model, trained=trained, calibrated=False)
+    runner = _runner(recipe, agent, model, trained=trained)
     accuracy = {}
     for domain in dict.fromkeys((recipe.domain, "in", "out")):
         try:
@@ -342,9 +304,7 @@ def _recited(
 _STAGES = {"sft": _sft, "rl": _rl, "head": _head}
 
 
-def _runner(
-    recipe: Recipe, agent: AgentRecipe, model: Path, *, trained: bool, calibrated: bool = False
-) -> TransformersAgent:
+def _runner(recipe: Recipe, agent: AgentRecipe, model: Path, *, trained: bool) -> TransformersAgent:
     """Return the agent that runs a model as the recipe asks it: the base model never hears of scenarios."""
     return TransformersAgent(
         AgentCard(name=agent.name, price=QueryPrice(cost=0.0)),
@@ -352,7 +312,7 @@ def _runner(
         rejection=recipe.rejection,
         scenario_prompt=trained and recipe.mode == "paper",
         self_assessment=recipe.assessment if trained else "token",
-        calibrated=calibrated,
+        calibrated=False,
         max_tokens=recipe.max_tokens,
     )
 

@@ -36,7 +36,7 @@ from disrouter.training.settings import (
     TargetSettings,
 )
 
-__all__ = ["AgentRecipe", "Recipe", "StageName", "embedded_recipes", "load_recipe", "plain"]
+__all__ = ["AgentRecipe", "Recipe", "StageName", "embedded_recipes", "file_of", "load_recipe", "plain"]
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -101,6 +101,12 @@ def embedded_recipes() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in RECIPES.glob("*.yaml")))
 
 
+def file_of(path_or_name: str | Path) -> Path:
+    """Return the file of an embedded recipe's name, or the path as it is."""
+    embedded = str(path_or_name) in embedded_recipes()
+    return RECIPES / f"{path_or_name}.yaml" if embedded else Path(path_or_name)
+
+
 def load_recipe(path_or_name: str | Path) -> Recipe:
     """Return the recipe of a file, or of the name of an embedded one ("lab-paper").
 
@@ -109,12 +115,11 @@ def load_recipe(path_or_name: str | Path) -> Recipe:
     Raises:
         ConfigError: The file is missing or unusable; all its problems are in one message.
     """
-    embedded = embedded_recipes()
-    path = RECIPES / f"{path_or_name}.yaml" if str(path_or_name) in embedded else Path(path_or_name)
+    path = file_of(path_or_name)
     if not path.exists():
         raise ConfigError(
             f"Recipe '{path}' does not exist.",
-            hint=f"give the path of a YAML file or an embedded recipe: {', '.join(embedded)}",
+            hint=f"give the path of a YAML file or an embedded recipe: {', '.join(embedded_recipes())}",
         )
     content, repeated = read_yaml(path, kind="Recipe")
     if not isinstance(content, dict):

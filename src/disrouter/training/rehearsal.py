@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from disrouter.seeds import seed_of
-from disrouter.training.pipeline import TrainingSuite
 from disrouter.training.recipes import AgentRecipe, Recipe
 from disrouter.training.settings import LoraSettings, RlSettings, SftSettings
+from disrouter.training.suites import TrainingSuite
 from disrouter.types import Query
 
 __all__ = ["RehearsalSuite", "rehearsed"]

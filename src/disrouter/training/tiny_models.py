@@ -48,12 +48,14 @@ _SHAPE: dict[str, Any] = {
     "tie_word_embeddings": True,
 }
 
-_MARKERS = ("<|pad|>", "<|im_start|>", "<|im_end|>")
+_MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _VOCABULARY = 384
+_SPARE = 16
+"""Rows for what a tokenizer's class adds by itself when it is loaded."""
 
 
 def architecture_of(model: str, folder: Path | None) -> str:
@@ -98,7 +100,7 @@ def write_tiny_model(
         tokenizer = AutoTokenizer.from_pretrained(tokenizer_of, local_files_only=True, trust_remote_code=False)
     config = AutoConfig.for_model(
         architecture,
-        vocab_size=len(tokenizer),
+        vocab_size=len(tokenizer) + _SPARE,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
