@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import warnings
@@ -25,7 +26,8 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from disrouter.agents.folders import check_model_folder
 from disrouter.errors import ModelError, RunError
@@ -77,10 +79,20 @@ def run(trainer: Trainer, work: Path, report: Report, *, shown: str) -> int:
     """
     trainer.remove_callback(PrinterCallback)  # it prints every log to stdout
     trainer.add_callback(_Watch(report, shown, work))
+    _drop_unfinished(work)
     last = get_last_checkpoint(str(work)) if work.is_dir() else None  # type: ignore[no-untyped-call]  # untyped upstream
     with _quiet():
         trainer.train(resume_from_checkpoint=last)
     return int(next((log["num_tokens"] for log in reversed(trainer.state.log_history) if "num_tokens" in log), 0))
+
+
+def _drop_unfinished(work: Path) -> None:
+    """Delete checkpoints that a kill cut off: the trainer's state is what is written last of one."""
+    for checkpoint in work.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        try:
+            json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            shutil.rmtree(checkpoint)
 
 
 class _Watch(TrainerCallback):
