@@ -104,7 +104,7 @@ def test_queries_that_tell_nothing_are_refused(
 
 def calibrated_folder(folder: Path, *, model: str | None = None, assessment: str = "token") -> Path:
     """An agent's folder with a calibration that says .25 under balance and .75 elsewhere."""
-    shutil.copytree(checkpoint_path("agent-1", "aware"), folder)
+    shutil.copytree(checkpoint_path("agent-1", "paper"), folder)
     calibration = Calibration(
         method="isotonic",
         assessment=assessment,

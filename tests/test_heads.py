@@ -105,7 +105,7 @@ def test_hidden_states_come_one_for_every_layer_and_do_not_depend_on_the_batch()
 
 
 def test_an_agent_without_a_head_is_told_how_to_get_one(tmp_path: Path) -> None:
-    agent = agent_in(checkpoint_path("agent-1", "aware"), self_assessment="head")
+    agent = agent_in(checkpoint_path("agent-1", "paper"), self_assessment="head")
 
     with pytest.raises(ModelError, match="has no confidence head") as caught:
         agent.look_many(QUERIES[:1], BALANCE)
@@ -116,7 +116,7 @@ def test_an_agent_without_a_head_is_told_how_to_get_one(tmp_path: Path) -> None:
 def test_a_head_beside_another_model_is_refused(tmp_path: Path) -> None:
     folder = untrained(tmp_path / "agent")
     weights = folder / "model.safetensors"
-    other = (checkpoint_path("agent-1", "aware") / "model.safetensors").read_bytes()
+    other = (checkpoint_path("agent-1", "paper") / "model.safetensors").read_bytes()
     weights.unlink()  # it may be a link to the base's own
     weights.write_bytes(other)
 

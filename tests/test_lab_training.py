@@ -141,12 +141,14 @@ def test_an_agent_that_goes_the_whole_way_in_a_rehearsal_loads_and_can_reject(
         report=lambda agent, stage, step, steps, loss: stages.append(stage),
     )
 
-    assert folders == [tmp_path / "base" / "agent-1", tmp_path / "aware" / "agent-1"]
-    assert list(dict.fromkeys(stages)) == ["base", "profile", "sft", "rl"]
-    ledger = json.loads((tmp_path / "training" / "agent-1" / "ledger.json").read_text())
+    assert folders == [tmp_path / stage / "agent-1" for stage in ("base", "calibrated", "paper")]
+    assert list(dict.fromkeys(stages)) == ["base", "profile", "recite", "head", "calibrate", "sft", "rl"]
+    ledger = json.loads((tmp_path / "training" / "paper" / "agent-1" / "ledger.json").read_text())
     assert list(ledger["stages"]) == ["profile", "sft", "rl"]
-    base, aware = (Qwen3ForCausalLM.from_pretrained(folder).state_dict() for folder in folders)
-    assert any(not torch.equal(base[name], aware[name]) for name in base)
+    base, calibrated, paper = (Qwen3ForCausalLM.from_pretrained(folder).state_dict() for folder in folders)
+    assert all(torch.equal(base[name], calibrated[name]) for name in base)
+    assert any(not torch.equal(base[name], paper[name]) for name in base)
+    assert {"confidence_head.safetensors", "calibration.json"} <= {file.name for file in folders[1].iterdir()}
 
 
 def test_tasks_come_with_what_they_need() -> None:
@@ -156,4 +158,4 @@ def test_tasks_come_with_what_they_need() -> None:
 
 
 def test_the_largest_agent_has_no_self_awareness_stage() -> None:
-    assert Task("agent-5", "aware") not in tasks_of([], [])
+    assert Task("agent-5", "paper") not in tasks_of([], [])

@@ -47,7 +47,7 @@ def network_option(function: F) -> F:
         default="lab",
         show_default=True,
         metavar="FILE|NAME",
-        help="A network file, or the name of an embedded network: lab, lab-flops.",
+        help="A network file, or the name of an embedded network: lab, lab-flops, lab-paper.",
     )(function)
 
 

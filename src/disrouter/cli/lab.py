@@ -69,10 +69,10 @@ def problems(
 )
 @click.option(
     "--stage",
-    type=click.Choice(["base", "aware", "all"]),
+    type=click.Choice(["base", "calibrated", "paper", "all"]),
     default="all",
     show_default=True,
-    help="base: pretraining on the skills; aware: self-awareness training after it.",
+    help="base: pretraining on the skills; calibrated, paper: self-awareness training after it.",
 )
 @click.option(
     "--jobs", type=int, default=0, show_default=True, metavar="N", help="Agents trained side by side; 0: one per core."

@@ -62,9 +62,9 @@ def model_path(model: str, folder: Path) -> Path:
         ConfigError: The path begins with ``~`` and a user there is not.
     """
     if model.startswith("lab:"):
-        from disrouter.lab.family import checkpoint_path
+        from disrouter.lab.family import checkpoint_of
 
-        return checkpoint_path(model.removeprefix("lab:"))
+        return checkpoint_of(model.removeprefix("lab:"))
     try:
         return folder / Path(model).expanduser()  # an absolute path stays as it is
     except RuntimeError as exc:

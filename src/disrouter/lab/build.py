@@ -17,10 +17,10 @@ from disrouter.errors import UnknownNameError
 from disrouter.lab.family import FAMILY, Stage, lab_model
 from disrouter.training.side_by_side import Job, JobReport, Progress, check_jobs, run_jobs
 
-__all__ = ["RECIPE", "Task", "build", "tasks_of"]
+__all__ = ["RECIPES", "Task", "build", "tasks_of"]
 
-RECIPE = "lab-paper"
-"""The embedded recipe whose last stage is an agent's ``aware`` checkpoint."""
+RECIPES: dict[Stage, str] = {"calibrated": "lab-calibrated", "paper": "lab-paper"}
+"""The embedded recipe whose last stage is an agent's checkpoint of that stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,10 @@ class Task:
 
     def needs(self) -> tuple[Task, ...]:
         """Return the tasks that must be finished before this one."""
-        if self.stage == "aware":
+        if self.stage == "calibrated":
             return (Task(self.agent, "base"),)
+        if self.stage == "paper":  # both learn from one profile, which the calibrated stage makes
+            return (Task(self.agent, "calibrated"),)
         parent = lab_model(self.agent).grown_from
         return (Task(parent, "base"),) if parent else ()
 
@@ -68,7 +70,7 @@ def tasks_of(agents: Sequence[str], stages: Sequence[str]) -> list[Task]:
 
     for model in FAMILY:
         for stage in get_args(Stage):
-            last = stage == "aware" and model is FAMILY[-1]  # always answers: there is nothing to train
+            last = stage != "base" and model is FAMILY[-1]  # always answers: there is nothing to train
             if not last and model.name in (agents or [m.name for m in FAMILY]) and stage in (stages or get_args(Stage)):
                 add(Task(model.name, stage))
     # The largest take longest: begin with them, so that the small ones fill the gaps.
@@ -85,14 +87,14 @@ def build(
     quick: bool = False,
     report: JobReport = lambda agent, stage, step, steps, loss: None,
 ) -> list[Path]:
-    """Build checkpoints under ``output`` (``base/agent-1``, ``aware/agent-1``, …) and return their folders.
+    """Build checkpoints under ``output`` (``base/agent-1``, ``paper/agent-1``, …) and return their folders.
 
     What self-awareness training leaves besides, profiles and ledgers, lies under ``training``.
 
     Args:
         output: Where the checkpoints go; what is there already is not made again.
-        agents: Names; all if empty. What they need (base before aware, the fourth before the fifth) is built too.
-        stages: "base", "aware"; both if empty.
+        agents: Names; all if empty. What they need (base before the others, the fourth before the fifth) is built too.
+        stages: "base", "calibrated", "paper"; all if empty.
         jobs: Agents built side by side; one per core if 0.
         compiled: Compile models for pretraining (needs a C++ compiler; about three times as fast).
         quick: A rehearsal in about a minute per agent: the whole way, far too short to be any good.
@@ -135,7 +137,7 @@ def _build_one(task: Task, output: Path, compiled: bool, quick: bool, progress: 
     if task.stage == "base":
         _pretrain(task, output, compiled, quick, progress)
     else:
-        _make_aware(task, output, quick, progress)
+        _train(task, output, quick, progress)
 
 
 def _pretrain(task: Task, output: Path, compiled: bool, quick: bool, progress: Progress) -> None:
@@ -154,19 +156,27 @@ def _pretrain(task: Task, output: Path, compiled: bool, quick: bool, progress: P
     )
 
 
-def _make_aware(task: Task, output: Path, quick: bool, progress: Progress) -> None:
+def _train(task: Task, output: Path, quick: bool, progress: Progress) -> None:
     from disrouter.lab.suite import LabSuite
     from disrouter.training.pipeline import train_agent
     from disrouter.training.recipes import load_recipe
     from disrouter.training.rehearsal import RehearsalSuite, rehearsed
     from disrouter.training.suites import TrainingSuite
 
-    recipe = load_recipe(RECIPE)
+    recipe = load_recipe(RECIPES[task.stage])
     suite: TrainingSuite = LabSuite()
     if quick:
         recipe, suite = rehearsed(recipe), RehearsalSuite(suite)
     base = Task(task.agent, "base").folder(output)
-    last = train_agent(recipe, recipe.agent(task.agent), base, suite, output / "training", report=progress)
+    last = train_agent(
+        recipe,
+        recipe.agent(task.agent),
+        base,
+        suite,
+        output / "training" / task.stage,
+        profiles=output / "training" / "profiles",
+        report=progress,
+    )
     folder = task.folder(output)
     partly = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partly, ignore_errors=True)

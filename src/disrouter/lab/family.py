@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from disrouter.errors import UnknownNameError
 
-__all__ = ["FAMILY", "LabModel", "Stage", "checkpoint_path", "lab_model"]
+__all__ = ["FAMILY", "LabModel", "Stage", "checkpoint_of", "checkpoint_path", "lab_model"]
 
-Stage = Literal["base", "aware"]
-"""``base``: pretrained on the skills; ``aware``: after self-awareness training."""
+Stage = Literal["base", "calibrated", "paper"]
+"""``base``: pretrained on the skills; ``calibrated``: the same weights with a confidence head; ``paper``: after SFT and
+RL as in the paper.
+"""
 
 CONTEXT_LENGTH = 128
 
@@ -120,12 +122,26 @@ def lab_model(name: str) -> LabModel:
     raise UnknownNameError.of("lab model", name, (model.name for model in FAMILY))
 
 
-def checkpoint_path(name: str, stage: Stage = "aware") -> Path:
+def checkpoint_path(name: str, stage: Stage = "calibrated") -> Path:
     """Return the folder of a shipped checkpoint, in Hugging Face format.
 
-    The largest agent always answers and has one stage only: its base checkpoint serves as both.
+    The largest agent always answers and has one stage only: its base checkpoint serves as all.
     """
     lab_model(name)
     checkpoints = Path(__file__).parent / "checkpoints"
-    aware = checkpoints / "aware" / name
-    return aware if stage == "aware" and name != FAMILY[-1].name else checkpoints / "base" / name
+    return checkpoints / ("base" if name == FAMILY[-1].name else stage) / name
+
+
+def checkpoint_of(spec: str) -> Path:
+    """Return the folder of a shipped checkpoint as files name it: ``agent-1``, or ``agent-1@paper`` for another stage.
+
+    Raises:
+        UnknownNameError: The family has no such member, or a member no such stage.
+    """
+    name, at, stage = spec.partition("@")
+    for known in get_args(Stage):
+        if stage == known:
+            return checkpoint_path(name, known)
+    if at:
+        raise UnknownNameError.of("stage", stage, get_args(Stage), where=f"model 'lab:{spec}'")
+    return checkpoint_path(name)
