@@ -1,0 +1,90 @@
+"""Jobs side by side: in order, in processes of their own, and a failure told when the others are done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from disrouter.errors import DataError, DisrouterError, RunError, UsageError
+from disrouter.training.side_by_side import FAILED, Job, Progress, run_jobs
+
+
+def note(path: Path, progress: Progress) -> None:
+    """Write down which process ran, and when."""
+    progress("noting", 1, 1, 0.5)
+    path.write_text(f"{os.getpid()} {time.monotonic()}")
+
+
+def fail(error: Exception, progress: Progress) -> None:
+    raise error
+
+
+def die(progress: Progress) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_jobs_run_after_what_they_need_each_in_a_process_of_its_own(tmp_path: Path) -> None:
+    said: list[tuple[str, str, int, int, float]] = []
+    jobs = [
+        Job("after", partial(note, tmp_path / "after"), needs=("first",)),
+        Job("first", partial(note, tmp_path / "first")),
+    ]
+
+    run_jobs(jobs, 2, lambda *values: said.append(values))
+
+    (first, first_at), (after, after_at) = ((tmp_path / n).read_text().split() for n in ("first", "after"))
+    assert len({first, after, str(os.getpid())}) == 3
+    assert float(first_at) < float(after_at)
+    assert said == [("first", "noting", 1, 1, 0.5), ("after", "noting", 1, 1, 0.5)]
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_leaves_the_others_running_and_is_told_in_its_own_words(tmp_path: Path) -> None:
+    said: list[tuple[str, str]] = []
+    jobs = [
+        Job("agent-1", partial(fail, DataError("nothing to learn", hint="profile it again"))),
+        Job("agent-2", partial(note, tmp_path / "agent-2")),
+        Job("agent-3", partial(note, tmp_path / "agent-3"), needs=("agent-1",)),
+    ]
+
+    with pytest.raises(DataError) as error:
+        run_jobs(jobs, 1, lambda name, stage, *_: said.append((name, stage)))
+
+    assert (error.value.message, error.value.hint) == ("agent-1: nothing to learn", "profile it again")
+    assert ("agent-1", FAILED) in said
+    assert (tmp_path / "agent-2").exists()
+    assert not (tmp_path / "agent-3").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("work", "kind", "message"),
+    [
+        (partial(fail, ZeroDivisionError("by zero")), RunError, "agent-1 failed: ZeroDivisionError: by zero"),
+        (partial(fail, OSError(28, "No space left on device", "model")), OSError, "No space left on device: 'model'"),
+        (die, RunError, "a process was killed, perhaps because memory ran out"),
+    ],
+    ids=["surprise", "full disk", "killed"],
+)
+def test_what_ends_a_job_is_told(work: partial[None], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        run_jobs([Job("agent-1", work)], 1)
+
+
+def test_a_negative_number_of_jobs_is_refused() -> None:
+    with pytest.raises(UsageError, match="--jobs -1 is out of range"):
+        run_jobs([], -1)
+
+
+def test_every_error_of_the_package_survives_the_way_from_another_process() -> None:
+    import pickle
+
+    error = pickle.loads(pickle.dumps(DisrouterError("what", hint="how")))
+
+    assert (error.message, error.hint) == ("what", "how")
