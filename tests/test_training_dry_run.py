@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,10 @@ from disrouter.config import load
 from disrouter.errors import ModelError
 from disrouter.evaluation.hub.suite import SUITES
 from disrouter.lab.family import checkpoint_path
-from disrouter.training import fleet
 from disrouter.training.dry_run import dry_run
 from disrouter.training.made_up import MadeUpSuite
 from disrouter.training.recipes import embedded_recipes, load_recipe
 from disrouter.training.rehearsal import RehearsalSuite, rehearsed
-from disrouter.training.side_by_side import Job, JobReport
 from disrouter.training.tiny_models import architecture_of
 
 # One agent of every architecture, and of every way to touch the weights.
@@ -26,17 +23,6 @@ AGENTS = {
     "mixed-calibrated": {"gemma-1b": "gemma3_text", "qwen-1.5b": "qwen2", "llama-3b": "llama", "phi-4b": "phi3"},
     "qwen2.5-paper": {"qwen2.5-0.5b": "qwen2", "qwen2.5-3b": "qwen2"},
 }
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run jobs one after the other right here, which takes no time to start."""
-
-    def run(jobs: Sequence[Job], at_once: int, report: JobReport) -> None:
-        for job in jobs:
-            job.work(lambda *values, name=job.name: report(name, *values))
-
-    monkeypatch.setattr(fleet, "run_jobs", run)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from disrouter.training.profiling import profile, read_profile
 from disrouter.training.recipes import Recipe, embedded_recipes, load_recipe, plain
 from disrouter.training.rehearsal import RehearsalSuite, rehearsed
 from disrouter.training.results import results_of
-from disrouter.training.side_by_side import Job, JobReport
 from disrouter.types import Completion
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -47,17 +46,6 @@ def recipe_of(text: str, folder: Path) -> Recipe:
     path = folder / "recipe-file.yaml"
     path.write_text(text)
     return rehearsed(load_recipe(path))
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run jobs one after the other right here, which takes no time to start."""
-
-    def run(jobs: Sequence[Job], at_once: int, report: JobReport) -> None:
-        for job in jobs:
-            job.work(lambda *values, name=job.name: report(name, *values))
-
-    monkeypatch.setattr(fleet, "run_jobs", run)
 
 
 def train_here(recipe: Recipe, output: Path, *agents: str, **more: Any) -> Path:

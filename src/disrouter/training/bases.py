@@ -8,19 +8,22 @@ from pathlib import Path
 from disrouter.agents.folders import check_model_folder
 from disrouter.errors import ConfigError, MissingExtraError, ModelError
 
-__all__ = ["LAB", "base_folder", "is_hub_name"]
+__all__ = ["LAB", "base_folder", "with_stage"]
 
 LAB = "lab:"
 """What the name of a lab model begins with."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+"""A name that a hub may know, as ``Qwen/Qwen2.5-7B-Instruct``; a local folder may have it, too."""
 
 # Weights as safetensors only; nothing that could be run.
 _FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 def base_folder(model: str) -> Path:
-    """Return the checked folder of a recipe's model: a lab model's base, a local folder, or a copy from the hub.
+    """Return the checked folder of a recipe's model: a lab model, a local folder, or a copy from the hub.
+
+    ``lab:agent-1`` is a lab model's base, ``lab:agent-1@paper`` another stage of it.
 
     The hub is asked only for what is neither of the others; what it once gave is kept in its usual cache.
 
@@ -30,20 +33,20 @@ def base_folder(model: str) -> Path:
         MissingExtraError: The hub's client is not installed.
     """
     if model.startswith(LAB):
-        from disrouter.lab.family import checkpoint_path
+        from disrouter.lab.family import checkpoint_of
 
-        folder = checkpoint_path(model.removeprefix(LAB), "base")
+        folder = checkpoint_of(with_stage(model).removeprefix(LAB))
     else:
         folder = _local(model)
-        if not folder.exists() and is_hub_name(model):
+        if not folder.exists() and _HUB_NAME.fullmatch(model):
             folder = _from_hub(model)
     check_model_folder(folder)
     return folder
 
 
-def is_hub_name(model: str) -> bool:
-    """Whether a hub may have a model of this name, as ``Qwen/Qwen2.5-7B-Instruct``; local folders may, too."""
-    return _HUB_NAME.fullmatch(model) is not None
+def with_stage(model: str) -> str:
+    """Return a lab model's name with its stage, as a network file wants it: training starts from its base."""
+    return model if "@" in model else f"{model}@base"
 
 
 def _local(model: str) -> Path:

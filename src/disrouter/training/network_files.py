@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from disrouter.files import write_text
-from disrouter.training.bases import LAB
+from disrouter.training.bases import LAB, with_stage
 from disrouter.training.pipeline import stage_path
 from disrouter.training.recipes import AgentRecipe, Recipe, StageName
 
@@ -83,10 +83,5 @@ def _price(agent: AgentRecipe) -> dict[str, float | None]:
 
 
 def _named(agent: AgentRecipe, base: Path) -> str:
-    """Return an untrained model as a network file names it: there ``lab:agent-1`` is the trained one."""
-    if agent.model.startswith(LAB):
-        from disrouter.lab.family import checkpoint_path
-
-        if checkpoint_path(agent.model.removeprefix(LAB)) == base:
-            return agent.model
-    return str(base.resolve())
+    """Return an untrained model as a network file names it."""
+    return with_stage(agent.model) if agent.model.startswith(LAB) else str(base.resolve())
