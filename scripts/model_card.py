@@ -3,7 +3,7 @@
     python scripts/model_card.py --seed 1 --limit 2100
 
 Accuracies are greedy, on fresh test questions, without a scenario in the prompt (base) and in the balance scenario with
-the rejection masked (aware), so that the difference is what self-awareness training did to the ability.
+the rejection masked (paper), so that the difference is what self-awareness training did to the ability.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def accuracy(spec: LabModel, stage: Stage, queries: list[Query]) -> dict[str, fl
         AgentCard(name=spec.name, price=QueryPrice(cost=0.0)),
         checkpoint_path(spec.name, stage),
         rejection=REJECTION,
-        scenario_prompt=stage == "aware" and spec is not FAMILY[-1],
+        scenario_prompt=stage == "paper" and spec is not FAMILY[-1],
         max_tokens=CONTEXT_LENGTH,
     )
     suite = LabSuite()
@@ -76,8 +76,10 @@ def main() -> None:
         "",
         "FLOPs are six per weight and token. Data: worked solutions drawn by the skills' seeded generators, questions",
         "of the training split only; the mixtures stand in `disrouter/lab/family.py`. Agent 2 has seen three times as",
-        "many facts as most and is the family's specialist. Agents 1 to 4 also exist in an *aware* stage, after",
-        "self-awareness SFT in paper mode; what it was trained on stands in each checkpoint's `awareness.json`.",
+        "many facts as most and is the family's specialist.",
+        "",
+        "Agents 1 to 4 come in two more stages. *calibrated*: the base model, to the bit, with a confidence head and a",
+        "calibration beside it (recipe `lab-calibrated`). *paper*: after SFT and RL (recipe `lab-paper`).",
         "",
         f"## Accuracy (greedy, test seed {arguments.seed}, {len(queries):,} questions)",
         "",
@@ -85,7 +87,7 @@ def main() -> None:
         "",
     ]
     stages: list[tuple[LabModel, Stage]] = [(spec, "base") for spec in FAMILY]
-    stages += [(spec, "aware") for spec in FAMILY[:-1]]
+    stages += [(spec, "paper") for spec in FAMILY[:-1]]
     measured = [accuracy(spec, stage, queries) for spec, stage in stages]
     lines.append("| skill | " + " | ".join(f"{spec.name} {stage}" for spec, stage in stages) + " |")
     lines.append("|---|" + "---|" * len(stages))

@@ -128,7 +128,7 @@ def test_help_opens_with_two_commands_to_try() -> None:
     assert result.exit_code == 0
     opening = result.stdout.partition("Options:")[0]
     assert "disrouter demo" in opening
-    assert 'disrouter ask "47+385" --trace' in opening
+    assert 'disrouter ask "357+246" --trace' in opening
 
 
 def test_commands_are_listed_in_the_order_of_use() -> None:

@@ -34,7 +34,7 @@ def cli(traceback: bool) -> None:
     """Networks of language models that decide for themselves: answer, or pass the query on.
 
       disrouter demo                    five real models route real queries; what that is worth
-      disrouter ask "47+385" --trace    one answer, and the way to it
+      disrouter ask "357+246" --trace    one answer, and the way to it
 
     Every command explains itself with --help; every listing has --json.
     """

@@ -1,6 +1,6 @@
 """Routes, drawn hop by hop.
 
-◇ 47+385                                                     balance, α = 0.5
+◇ 357+246                                                     balance, α = 0.5
 │
 ○ agent-1  passes on  ███░░░░░░░ 0.31    12 in    0 out   cost 0.010     2 ms
 ● agent-2  answers    █████████░ 0.94    12 in   31 out   cost 0.200    48 ms

@@ -66,15 +66,15 @@ def ask(
 ) -> None:
     """Answer QUERY; '-' reads it from standard input.
 
-    disrouter ask "47+385" --trace
-    disrouter ask "sort hgbd" --scenario cost-first
-    echo "reverse router" | disrouter ask - --json
+    disrouter ask "357+246" --trace
+    disrouter ask "count s sssisi" --scenario cost-first
+    echo "sort 4071" | disrouter ask - --json
     """
     from disrouter.types import Query, Sampling
 
     text = _read_stdin() if query == "-" else query
     if not text.strip():
-        raise UsageError("The query is empty.", hint='for example: disrouter ask "47+385"')
+        raise UsageError("The query is empty.", hint='for example: disrouter ask "357+246"')
     if any("\ud800" <= character <= "\udfff" for character in text):  # how Python keeps bytes that are no text
         raise UsageError("The query is not text in UTF-8.", hint="check the encoding of the terminal or the file")
     if max_tokens is not None and max_tokens < 1:

@@ -105,7 +105,7 @@ def demo(network_name: str, limit: int, seed: int) -> None:
     dash = glyphs_of(console).dash
     name = program()
     for command, what in (
-        (f'{name} ask "47+385" --trace', "a query of yours (lab problems shows what they learnt)"),
+        (f'{name} ask "357+246" --trace', "a query of yours (lab problems shows what they learnt)"),
         (f"{name} eval --domain out", "skills on which no agent learnt to judge itself"),
         (f"{name} eval --from {folder}", "these tables and figures again, without a model"),
     ):
