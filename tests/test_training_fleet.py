@@ -158,6 +158,18 @@ def test_an_agent_that_the_recipe_does_not_train_is_refused(tmp_path: Path) -> N
         train_here(recipe, tmp_path / "out", "smal")
 
 
+@pytest.mark.usefixtures("in_this_process")
+def test_several_processes_for_one_agent_want_its_profile_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as a launcher does
+    monkeypatch.setenv("RANK", "1")
+
+    with pytest.raises(UsageError, match="Several processes train agent 'small' together"):
+        train_here(recipe_of(CALIBRATED, tmp_path), tmp_path / "out", "small")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_recipe_for_a_gpu_is_refused_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 

@@ -96,6 +96,7 @@ def train(
         return
     from disrouter.cli._console import print_json
     from disrouter.training.fleet import train as train_agents
+    from disrouter.training.ranks import is_first
     from disrouter.training.results import results_of
 
     folder = output or RUNS / recipe.name
@@ -113,6 +114,8 @@ def train(
         ),
         kept=f"what is finished, and every training state, is kept in '{folder}'",
     )
+    if not is_first():
+        return  # of several processes that train one agent, the first one speaks
     found = results_of(recipe, folder)
     if as_json:
         values = [_agent_json(agent) for agent in found]
@@ -160,11 +163,13 @@ def _dry_run(
 def _watched(work: Callable[[Callable[[str, str, int, int, float], None]], Any], *, kept: str) -> Any:
     """Do the work with a progress bar for every agent; Ctrl-C tells what is kept."""
     from disrouter.cli._console import bars
+    from disrouter.training.ranks import is_first
 
     with bars() as show:
 
         def report(agent: str, stage: str, step: int, steps: int, value: float) -> None:
-            show(agent, step, steps, stage if math.isnan(value) else f"{stage} {value:.3f}")
+            if is_first():
+                show(agent, step, steps, stage if math.isnan(value) else f"{stage} {value:.3f}")
 
         try:
             return work(report)

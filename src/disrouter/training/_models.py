@@ -31,6 +31,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 
 from disrouter.agents.folders import check_model_folder
 from disrouter.errors import ModelError, RunError
+from disrouter.training.ranks import is_first, wait_for_all
 from disrouter.training.settings import LoraSettings
 
 __all__ = ["Report", "lora_config", "merged", "run", "save_beside", "trainable"]
@@ -92,7 +93,7 @@ def _drop_unfinished(work: Path) -> None:
         try:
             json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
-            shutil.rmtree(checkpoint)
+            shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 class _Watch(TrainerCallback):
@@ -151,7 +152,14 @@ def save_beside(model: Any, base: Path, output: Path) -> None:
     """Write trained weights in bfloat16 with the base model's other files, whole or not at all.
 
     What was measured of the base, as a calibration or a confidence head, does not fit any more and is left behind.
+    Of several processes the first one writes, and the others wait for it.
     """
+    if is_first():
+        _write_beside(model, base, output)
+    wait_for_all()
+
+
+def _write_beside(model: Any, base: Path, output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

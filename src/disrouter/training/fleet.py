@@ -24,8 +24,9 @@ from disrouter.errors import DataError, UnknownNameError, UsageError
 from disrouter.evaluation.records import commit, versions
 from disrouter.files import write_json, write_text
 from disrouter.training.bases import base_folder
-from disrouter.training.network_files import write_networks
+from disrouter.training.network_files import NETWORK_FILE, write_networks
 from disrouter.training.pipeline import train_agent
+from disrouter.training.ranks import is_first
 from disrouter.training.recipes import AgentRecipe, Recipe, plain
 from disrouter.training.side_by_side import Job, JobReport, Progress, check_jobs, run_jobs
 from disrouter.training.suites import TrainingSuite, training_suite
@@ -73,7 +74,8 @@ def train(
     asked = suite or training_suite(recipe.suite)
     untrained = [agent for agent in recipe.agents if not agent.train]
     bases = {agent.name: base_folder(agent.model) for agent in (*chosen, *untrained)}
-    _open(output, recipe, seed)
+    if is_first():
+        _open(output, recipe, seed)
     # The largest take longest: they begin.
     chosen = sorted(chosen, key=lambda agent: count_weights(bases[agent.name]), reverse=True)
     work = [
@@ -89,8 +91,9 @@ def train(
         else:
             run_jobs(work, jobs, report)
     finally:
-        network = write_networks(recipe, output, bases)
-    return network
+        if is_first():
+            write_networks(recipe, output, bases)
+    return output / NETWORK_FILE
 
 
 def agents_of(recipe: Recipe, names: Sequence[str]) -> list[AgentRecipe]:

@@ -14,11 +14,14 @@ from disrouter.training.bases import LAB, with_stage
 from disrouter.training.pipeline import stage_path
 from disrouter.training.recipes import AgentRecipe, Recipe, StageName
 
-__all__ = ["write_networks"]
+__all__ = ["NETWORK_FILE", "write_networks"]
 
 
-def write_networks(recipe: Recipe, output: Path, bases: Mapping[str, Path]) -> Path:
-    """Write ``network.yaml`` and, for every earlier stage, a file such as ``network-sft.yaml``; return the first.
+NETWORK_FILE = "network.yaml"
+
+
+def write_networks(recipe: Recipe, output: Path, bases: Mapping[str, Path]) -> None:
+    """Write ``network.yaml`` and, for every earlier stage, a file such as ``network-sft.yaml``.
 
     Trained agents that have not reached a stage yet are left out of its file; untrained ones always answer.
 
@@ -30,10 +33,10 @@ def write_networks(recipe: Recipe, output: Path, bases: Mapping[str, Path]) -> P
     *earlier, last = recipe.stages
     for stage in earlier:
         _write(recipe, output, bases, stage, output / f"network-{stage}.yaml")
-    return _write(recipe, output, bases, last, output / "network.yaml")
+    _write(recipe, output, bases, last, output / NETWORK_FILE)
 
 
-def _write(recipe: Recipe, output: Path, bases: Mapping[str, Path], stage: StageName, path: Path) -> Path:
+def _write(recipe: Recipe, output: Path, bases: Mapping[str, Path], stage: StageName, path: Path) -> None:
     network = {
         "name": recipe.name,
         **({} if recipe.cost_unit is None else {"cost_unit": recipe.cost_unit}),
@@ -47,7 +50,6 @@ def _write(recipe: Recipe, output: Path, bases: Mapping[str, Path], stage: Stage
         f"#   disrouter eval --network {path} --suite {recipe.suite} --domain {recipe.domain}\n"
     )
     write_text(path, header + yaml.safe_dump(network, sort_keys=False, allow_unicode=True, width=120))
-    return path
 
 
 def _agents(recipe: Recipe, output: Path, bases: Mapping[str, Path], stage: StageName) -> Iterator[dict[str, Any]]:

@@ -26,6 +26,7 @@ from disrouter.training.agent_calibration import Calibrated, calibrate, keep
 from disrouter.training.heads import save_with_head, train_head
 from disrouter.training.ledger import Ledger
 from disrouter.training.profiling import LocalSampler, Profile, profile, read_profile
+from disrouter.training.ranks import is_first, processes
 from disrouter.training.recipes import AgentRecipe, Recipe, StageName
 from disrouter.training.settings import CalibrationSettings, RlSettings, SftSettings
 from disrouter.training.suites import TrainingSuite
@@ -88,12 +89,9 @@ def train_agent(
     """
     folder = output / agent.name
     ledger = Ledger(folder / "ledger.json", base)
-    if profiles is not None and (finished := profiles / f"{agent.name}.parquet").is_file():
-        known = read_profile(finished)  # made by whoever could make it fastest, say a server
-    else:
-        path = folder / "profile.parquet" if profiles is None else finished
-        known = profile_agent(recipe, agent, base, suite, path, report=report)
-    ledger.note("profile", sampled=known.sampled_tokens)
+    known = _known(recipe, agent, base, suite, folder, profiles, report)
+    if is_first():
+        ledger.note("profile", sampled=known.sampled_tokens)
     current = base
     for stage in recipe.stages:
         made = stage_path(output, agent.name, stage)
@@ -101,8 +99,11 @@ def train_agent(
             report(stage, 0, 1, float("nan"))  # its first own word may be long in coming
             started = time.monotonic()
             spent = _STAGES[stage](recipe, agent, known, current, suite, folder, seed, report)
-            ledger.note(stage, seconds=time.monotonic() - started, **spent)
+            if is_first():
+                ledger.note(stage, seconds=time.monotonic() - started, **spent)
         current = made
+    if not is_first():
+        return current  # the first process measures
     if recipe.calibration is not None and not (current / CALIBRATION_FILE).is_file():
         calibrate_agent(recipe, agent, current, suite, recipe.calibration, seed=seed, report=report)
     if not (folder / "ability.json").is_file():
@@ -110,6 +111,27 @@ def train_agent(
         after = measure_ability(recipe, agent, current, suite, seed=seed, trained=True)
         write_json(folder / "ability.json", {"before": before, "after": after})
     return current
+
+
+def _known(
+    recipe: Recipe,
+    agent: AgentRecipe,
+    base: Path,
+    suite: TrainingSuite,
+    folder: Path,
+    profiles: Path | None,
+    report: Report,
+) -> Profile:
+    """Return the profile to learn from: one that is finished, or one that is made now."""
+    path = folder / "profile.parquet" if profiles is None else profiles / f"{agent.name}.parquet"
+    if profiles is not None and path.is_file():
+        return read_profile(path)  # made by whoever could make it fastest, say a server
+    if processes() > 1 and not path.is_file():
+        raise UsageError(
+            f"Several processes train agent '{agent.name}' together, but none of them can profile it.",
+            hint="make its profile in one process with `disrouter profile`, and name its folder with --profiles",
+        )
+    return profile_agent(recipe, agent, base, suite, path, report=report)
 
 
 def profile_agent(

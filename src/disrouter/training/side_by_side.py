@@ -12,10 +12,11 @@ import queue
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from threading import Thread
 from typing import Any, Protocol
 
 from disrouter.errors import DisrouterError, RunError, UsageError
@@ -85,8 +86,8 @@ def run_jobs(
     places = at_once or _gpus() or os.cpu_count() or 1
     with multiprocessing.Manager() as manager:
         channel: queue.Queue[Said] = manager.Queue()
-        with _pool(min(places, len(jobs))) as pool:
-            drive(jobs, places, lambda job, place: pool.submit(_run_one, job, place, channel), channel, report)
+        with _processes(channel) as submit:
+            drive(jobs, places, submit, channel, report)
 
 
 def drive(
@@ -104,7 +105,7 @@ def drive(
     free, waiting, done = list(range(places)), list(jobs), set[str]()
     running: dict[Future[None], tuple[Job, int]] = {}
     failures: dict[str, BaseException] = {}
-    while not any(isinstance(error, BrokenProcessPool) for error in failures.values()):
+    while True:
         for job in [job for job in waiting if done.issuperset(job.needs)][: len(free)]:
             waiting.remove(job)
             place = free.pop(0)
@@ -147,8 +148,10 @@ def _failure(failures: dict[str, BaseException]) -> BaseException:
         return type(error)(f"{name}: {error.message}{also}", hint=error.hint or KEPT)
     if isinstance(error, OSError):
         return error  # it names the file, and what is wrong with it
-    if isinstance(error, BrokenProcessPool):
-        reason = "a process was killed, perhaps because memory ran out; `--jobs 1` takes less"
+    if isinstance(error, _DiedError):
+        reason = "its process was killed, perhaps because memory ran out; `--jobs 1` takes less"
+    elif isinstance(error, _SurpriseError):
+        reason = str(error)
     else:
         reason = f"{type(error).__name__}: {error}"
     failed = RunError(f"{name} failed: {reason}.{also}", hint=KEPT)
@@ -156,31 +159,63 @@ def _failure(failures: dict[str, BaseException]) -> BaseException:
     return failed
 
 
+class _DiedError(Exception):
+    """A process ended without a word."""
+
+
+class _SurpriseError(Exception):
+    """What an error of a kind that nobody foresaw says: its type and message."""
+
+
 @contextmanager
-def _pool(size: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool that is killed, not waited for, when its block is left by an error or Ctrl-C."""
-    # spawn: a forked child of a threaded torch process may dead-lock. One task each: a fresh process per job.
-    pool = ProcessPoolExecutor(size, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
+def _processes(channel: queue.Queue[Said]) -> Iterator[Callable[[Job, int], Future[None]]]:
+    """Yield what starts a job in a process of its own; those still running when the block is left are killed."""
+    # spawn: a forked child of a threaded torch process may dead-lock. No pool: one that is killed can dead-lock too.
+    context = multiprocessing.get_context("spawn")
+    started: list[Any] = []
+
+    def submit(job: Job, place: int) -> Future[None]:
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_run_one, args=(job, place, channel, theirs))
+        process.start()
+        theirs.close()
+        started.append(process)
+        future: Future[None] = Future()
+        Thread(target=_watch, args=(ours, future), daemon=True).start()
+        return future
+
     try:
-        yield pool
-    except BaseException:
-        pool.kill_workers() if hasattr(pool, "kill_workers") else _kill(pool)
-        raise
+        yield submit
     finally:
-        pool.shutdown(cancel_futures=True)
+        for process in started:
+            process.kill()
+        for process in started:
+            process.join()
 
 
-def _kill(pool: ProcessPoolExecutor) -> None:
-    for process in list((pool._processes or {}).values()):  # before Python 3.14 there is no public way
-        process.kill()
+def _watch(ours: Connection, future: Future[None]) -> None:
+    """Wait for the last word of a process, and pass it on."""
+    try:
+        error = ours.recv()
+    except (EOFError, OSError):
+        error = _DiedError()
+    ours.close()
+    future.set_result(None) if error is None else future.set_exception(error)
 
 
-def _run_one(job: Job, place: int, channel: queue.Queue[Said]) -> None:
-    """Run one job in this process."""
+def _run_one(job: Job, place: int, channel: queue.Queue[Said], theirs: Connection) -> None:
+    """Run one job in this process, whose last word is the error it ended with, or None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends us
-    if gpus := _gpus():
+    if (gpus := _gpus()) and "LOCAL_RANK" not in os.environ:  # a launcher has given us one
         os.environ["CUDA_VISIBLE_DEVICES"] = _visible()[place % gpus]  # read when CUDA starts, which is later
-    alone(job, lambda *values: channel.put((job.name, *values)))
+    try:
+        alone(job, lambda *values: channel.put((job.name, *values)))
+    except BaseException as error:  # on purpose: whatever ends a job is for the parent to tell
+        # An exception of another's class may not survive the way; what it says does.
+        known = isinstance(error, DisrouterError | OSError)
+        theirs.send(error if known else _SurpriseError(f"{type(error).__name__}: {error}"))
+    else:
+        theirs.send(None)
 
 
 def _gpus() -> int:
