@@ -68,7 +68,7 @@ def test_a_job_that_fails_leaves_the_others_running_and_is_told_in_its_own_words
     [
         (partial(fail, ZeroDivisionError("by zero")), RunError, "agent-1 failed: ZeroDivisionError: by zero"),
         (partial(fail, OSError(28, "No space left on device", "model")), OSError, "No space left on device: 'model'"),
-        (die, RunError, "a process was killed, perhaps because memory ran out"),
+        (die, RunError, "its process was killed, perhaps because memory ran out"),
     ],
     ids=["surprise", "full disk", "killed"],
 )

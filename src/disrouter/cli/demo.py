@@ -106,7 +106,7 @@ def demo(network_name: str, limit: int, seed: int) -> None:
     name = program()
     for command, what in (
         (f'{name} ask "357+246" --trace', "a query of yours (lab problems shows what they learnt)"),
-        (f"{name} eval --domain out", "skills on which no agent learnt to judge itself"),
+        (f"{name} eval --domain out", "skills of which no agent has seen a graded answer"),
         (f"{name} eval --from {folder}", "these tables and figures again, without a model"),
     ):
         console.print(f"  {command}\n      {dash} {what}", soft_wrap=True)
