@@ -161,7 +161,7 @@ def test_the_package_loads_networks_too(folder: Path) -> None:
 
 
 def test_the_lab_is_embedded() -> None:
-    assert embedded_networks() == ("lab", "lab-flops")
+    assert embedded_networks() == ("lab", "lab-flops", "lab-paper")
 
 
 def test_the_lab_asks_five_agents_by_rising_price() -> None:
@@ -361,7 +361,7 @@ def test_a_missing_file_names_the_path_and_the_embedded_networks(tmp_path: Path)
     with pytest.raises(ConfigError, match=r"nowhere\.yaml' does not exist") as error:
         load(tmp_path / "nowhere.yaml")
 
-    assert error.value.hint == "give the path of a YAML file or an embedded network: lab, lab-flops"
+    assert error.value.hint == "give the path of a YAML file or an embedded network: lab, lab-flops, lab-paper"
 
 
 def test_a_folder_is_no_network_file(tmp_path: Path) -> None:
