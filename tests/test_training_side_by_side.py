@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -75,6 +77,54 @@ def test_a_job_that_fails_leaves_the_others_running_and_is_told_in_its_own_words
 def test_what_ends_a_job_is_told(work: partial[None], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         run_jobs([Job("agent-1", work)], 1)
+
+
+LINGER = """
+import sys
+from functools import partial
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_training_side_by_side import linger
+from disrouter.training.side_by_side import Job, run_jobs
+
+if __name__ == "__main__":
+    run_jobs([Job("lingers", partial(linger, Path(sys.argv[1])))], 1)
+"""
+
+
+def linger(path: Path, progress: Progress) -> None:
+    """Say who this is, and stay."""
+    path.write_text(str(os.getpid()))
+    time.sleep(300)
+
+
+@pytest.mark.slow
+def test_jobs_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    # Otherwise the same command, given again, would meet them at the same files.
+    script, path = tmp_path / "script.py", tmp_path / "pid"
+    script.write_text(LINGER)
+    parent = subprocess.Popen([sys.executable, str(script), str(path), str(Path(__file__).parent)])
+    deadline = time.monotonic() + 100
+    while not (path.exists() and path.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    job = int(path.read_text())
+
+    parent.kill()
+    parent.wait()
+
+    deadline = time.monotonic() + 20
+    while running(job) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not running(job)
+
+
+def running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"  # nobody may collect it
 
 
 def test_a_negative_number_of_jobs_is_refused() -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any, Protocol
@@ -34,7 +35,7 @@ Said = tuple[str, str, int, int, float]
 
 
 class Channel(Protocol):
-    """A queue that crosses processes."""
+    """A queue of what jobs report."""
 
     def empty(self) -> bool: ...
 
@@ -43,6 +44,9 @@ class Channel(Protocol):
 
 FAILED = "failed"
 """The stage that is reported of a job that failed."""
+
+_CONTEXT = multiprocessing.get_context("spawn")
+"""A forked child of a threaded torch process may dead-lock."""
 
 KEPT = "what is finished is kept; the same command goes on from there"
 
@@ -84,10 +88,9 @@ def run_jobs(
     """
     check_jobs(at_once)
     places = at_once or _gpus() or os.cpu_count() or 1
-    with multiprocessing.Manager() as manager:
-        channel: queue.Queue[Said] = manager.Queue()
-        with _processes(channel) as submit:
-            drive(jobs, places, submit, channel, report)
+    channel = queue.SimpleQueue[Said]()
+    with _processes(channel) as submit:
+        drive(jobs, places, submit, channel, report)
 
 
 def drive(
@@ -168,20 +171,19 @@ class _SurpriseError(Exception):
 
 
 @contextmanager
-def _processes(channel: queue.Queue[Said]) -> Iterator[Callable[[Job, int], Future[None]]]:
+def _processes(channel: queue.SimpleQueue[Said]) -> Iterator[Callable[[Job, int], Future[None]]]:
     """Yield what starts a job in a process of its own; those still running when the block is left are killed."""
-    # spawn: a forked child of a threaded torch process may dead-lock. No pool: one that is killed can dead-lock too.
-    context = multiprocessing.get_context("spawn")
+    # No pool: one that is killed can dead-lock.
     started: list[Any] = []
 
     def submit(job: Job, place: int) -> Future[None]:
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_run_one, args=(job, place, channel, theirs))
+        ours, theirs = _CONTEXT.Pipe(duplex=False)
+        process = _CONTEXT.Process(target=_run_one, args=(job, place, theirs))
         process.start()
         theirs.close()
         started.append(process)
         future: Future[None] = Future()
-        Thread(target=_watch, args=(ours, future), daemon=True).start()
+        Thread(target=_listen, args=(ours, channel, future), daemon=True).start()
         return future
 
     try:
@@ -193,29 +195,43 @@ def _processes(channel: queue.Queue[Said]) -> Iterator[Callable[[Job, int], Futu
             process.join()
 
 
-def _watch(ours: Connection, future: Future[None]) -> None:
-    """Wait for the last word of a process, and pass it on."""
+def _listen(ours: Connection, channel: queue.SimpleQueue[Said], future: Future[None]) -> None:
+    """Pass on what a process reports, and its last word: the error it ended with, or None."""
     try:
-        error = ours.recv()
+        while isinstance(word := ours.recv(), tuple):
+            channel.put(word)
     except (EOFError, OSError):
-        error = _DiedError()
+        word = _DiedError()
     ours.close()
-    future.set_result(None) if error is None else future.set_exception(error)
+    future.set_result(None) if word is None else future.set_exception(word)
 
 
-def _run_one(job: Job, place: int, channel: queue.Queue[Said], theirs: Connection) -> None:
-    """Run one job in this process, whose last word is the error it ended with, or None."""
+def _run_one(job: Job, place: int, theirs: Connection) -> None:
+    """Run one job in this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends us
+    _end_with_parent()
     if (gpus := _gpus()) and "LOCAL_RANK" not in os.environ:  # a launcher has given us one
         os.environ["CUDA_VISIBLE_DEVICES"] = _visible()[place % gpus]  # read when CUDA starts, which is later
     try:
-        alone(job, lambda *values: channel.put((job.name, *values)))
+        alone(job, lambda *values: theirs.send((job.name, *values)))
     except BaseException as error:  # on purpose: whatever ends a job is for the parent to tell
         # An exception of another's class may not survive the way; what it says does.
         known = isinstance(error, DisrouterError | OSError)
         theirs.send(error if known else _SurpriseError(f"{type(error).__name__}: {error}"))
     else:
         theirs.send(None)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is killed: whoever goes on in its place must not meet us at the same files."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this process was started by another one
+    Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _gpus() -> int:
