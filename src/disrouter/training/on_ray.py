@@ -101,7 +101,7 @@ def _cluster(ray: Any, address: str | None, at_once: int) -> Iterator[None]:
     try:
         if address is None:
             cores = at_once or os.cpu_count() or 1
-            ray.init(num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+            ray.init(address="local", num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as exc:
