@@ -67,7 +67,7 @@ def test_agents_know_what_they_know_and_say_it_in_numbers_that_mean_it(run: Run)
 
 
 def test_agents_know_themselves_on_skills_of_which_no_answer_was_graded(tmp_path: Path) -> None:
-    # Measured at n = 2,100 (docs/lab.md): .82 for agent-1, above .9 for the others. Without agent-4 it is twice as fast.
+    # Measured at n = 2,100 (docs/lab.md): .82 for agent-1, above .9 for the others. agent-4 would double the time.
     network = load("lab").without("agent-4")
 
     out = evaluate(

@@ -6,6 +6,7 @@ costs the prefill that a look makes anyway. It lies beside the model as safetens
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -16,7 +17,8 @@ from disrouter.errors import ModelError
 __all__ = ["HEAD_FILE", "ConfidenceHead", "read_head"]
 
 HEAD_FILE = "confidence_head.safetensors"
-_VERSION = "1"
+_FORMAT = "disrouter.head"
+_VERSION = 1
 
 
 class ConfidenceHead(torch.nn.Module):
@@ -52,8 +54,9 @@ class ConfidenceHead(torch.nn.Module):
 
     def metadata(self, model: str) -> dict[str, str]:
         """Return what its file says of it; ``model`` is the digest of the weights it was trained on."""
-        shape = {"layers": str(self.layers), "width": str(self.width), "hidden": str(self.hidden)}
-        return {"format": "disrouter-head", "version": _VERSION, "model": model, **shape}
+        shape = {"layers": self.layers, "width": self.width, "hidden": self.hidden}
+        # One entry: safetensors writes several in any order, and the same head must be the same bytes.
+        return {_FORMAT: json.dumps({"version": _VERSION, "model": model, **shape})}
 
 
 def read_head(folder: Path, *, model: str, layers: int, width: int) -> ConfidenceHead:
@@ -74,18 +77,18 @@ def read_head(folder: Path, *, model: str, layers: int, width: int) -> Confidenc
         raise ModelError(f"Model folder '{folder}' has no confidence head: no {HEAD_FILE}.", hint=hint)
     try:
         with safe_open(path, framework="pt") as stored:
-            said = stored.metadata() or {}
+            said = json.loads((stored.metadata() or {}).get(_FORMAT, "{}"))
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  # not a mapping
-        if said.get("format") != "disrouter-head" or said.get("version") != _VERSION:
+        if said.get("version") != _VERSION:
             raise ModelError(f"'{path}' is not a confidence head of version {_VERSION}.", hint=hint)
-        shape = int(said["layers"]), int(said["width"])
+        shape = said["layers"], said["width"]
         if shape != (layers, width) or said["model"] != model:
             raise ModelError(
                 f"The confidence head '{path}' belongs to another model than the one beside it.",
                 hint="a head reads the very weights it was trained on: train it again",
             )
-        head = ConfidenceHead(*shape, int(said["hidden"]))
+        head = ConfidenceHead(*shape, said["hidden"])
         head.load_state_dict(tensors)
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as exc:
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as exc:
         raise ModelError(f"The confidence head '{path}' cannot be read: {exc}", hint=hint) from exc
     return head.double().eval()

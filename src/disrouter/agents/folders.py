@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from math import prod
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from disrouter.errors import ModelError
 
-__all__ = ["check_model_folder", "count_weights", "weights_digest"]
+__all__ = ["check_model_folder", "count_weights", "files_digest", "weights_digest"]
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
@@ -58,16 +58,22 @@ def check_model_folder(path: Path | str) -> None:
 def weights_digest(path: Path | str) -> str:
     """Return a short digest of a model's weights, which tells whether what lies beside them was made for them.
 
-    Of each weight file it takes name, size and a mebibyte from either end: enough to see a retrained model.
-
     Raises:
         ModelError: The folder holds no weights.
     """
+    return files_digest(_weight_files(Path(path)))
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """Return a short digest of files: of each one its name, its size and a mebibyte from either end.
+
+    Large files need not be read whole, and a retrained model of the same shape still shows.
+    """
     digest = blake2b(digest_size=12)
-    for weights in _weight_files(Path(path)):
-        size = weights.stat().st_size
-        digest.update(f"{weights.name}\0{size}\0".encode())
-        with weights.open("rb") as file:
+    for path in paths:
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
             digest.update(file.read(_DIGESTED))
             file.seek(max(0, size - _DIGESTED))
             digest.update(file.read(_DIGESTED))

@@ -16,7 +16,7 @@ from pathlib import Path
 from disrouter.config.checks import problems_of
 from disrouter.config.parts import agent_of
 from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec
-from disrouter.config.strict_yaml import read_yaml
+from disrouter.config.strict_yaml import read_mapping, refuse
 from disrouter.errors import ConfigError
 from disrouter.network import Limits, Network
 from disrouter.policies import policy_of
@@ -49,15 +49,9 @@ def load(path_or_name: str | Path) -> Network:
             f"Network file '{path}' does not exist.",
             hint=f"give the path of a YAML file or an embedded network: {', '.join(embedded)}",
         )
-    content, repeated = read_yaml(path, kind="Network file")
-    if not isinstance(content, dict):
-        kind = "is empty" if content is None else f"holds a {type(content).__name__}, not a mapping"
-        raise ConfigError(f"Network file '{path}' {kind}.", hint="it needs at least the keys name and agents")
-    problems = [*repeated, *problems_of(content, path.parent)]
-    if problems:
-        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = "".join(f"\n  {line}" for line in problems)
-        raise ConfigError(f"Network file '{path}' has {count}:{lines}")
+    content, repeated = read_mapping(path, kind="Network file", needs="name and agents")
+    if problems := [*repeated, *problems_of(content, path.parent)]:
+        refuse(path, problems, kind="Network file")
     return _network(NetworkSpec.model_validate(content), path.parent)
 
 

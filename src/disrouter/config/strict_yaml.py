@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from disrouter.errors import ConfigError
 
-__all__ = ["LARGEST_FILE", "read_yaml"]
+__all__ = ["LARGEST_FILE", "read_mapping", "read_yaml", "refuse"]
 
 LARGEST_FILE = 200_000
 """Bytes. Nobody writes a longer network by hand; more is a wrong file or an attack."""
@@ -62,6 +63,25 @@ def read_yaml(path: Path, *, kind: str) -> tuple[Any, list[str]]:
         raise ConfigError(f"{where} has a tag (!!) that its value does not fit.", hint="leave tags out") from exc
     except RecursionError:
         raise ConfigError(f"{where} is nested too deeply.", hint="a network file needs four levels") from None
+
+
+def read_mapping(path: Path, *, kind: str, needs: str) -> tuple[dict[Any, Any], list[str]]:
+    """Return the content of a YAML file that must be a mapping; ``needs`` names its least keys, for the message.
+
+    Raises:
+        ConfigError: As :func:`read_yaml`, or the file holds something else.
+    """
+    content, problems = read_yaml(path, kind=kind)
+    if not isinstance(content, dict):
+        what = "is empty" if content is None else f"holds a {type(content).__name__}, not a mapping"
+        raise ConfigError(f"{kind} '{path}' {what}.", hint=f"it needs at least the keys {needs}")
+    return content, problems
+
+
+def refuse(path: Path, problems: Sequence[str], *, kind: str) -> NoReturn:
+    """Raise the error that tells all problems of a file at once."""
+    count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+    raise ConfigError(f"{kind} '{path}' has {count}:" + "".join(f"\n  {line}" for line in problems))
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from disrouter.agents.folders import files_digest
 from disrouter.agents.recorded import RecordedAgent
 from disrouter.errors import DataError
 from disrouter.network import Limits, Network
@@ -21,9 +21,6 @@ __all__ = ["commit", "fingerprint", "network_from_json", "network_to_json", "ver
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pyarrow")
 """Whose version may change an outcome."""
-
-_SAMPLE = 1 << 20
-"""Bytes read from either end of a weight file for the fingerprint."""
 
 
 def network_to_json(network: Network) -> dict[str, Any]:
@@ -82,25 +79,12 @@ def network_from_json(value: Mapping[str, Any]) -> Network:
 
 
 def fingerprint(agent: Agent) -> str | None:
-    """Return a short hash of the model folder an agent runs, or None if it runs none.
-
-    Of each file it takes name, size, and a mebibyte from either end: a retrained model of the same shape shows, and
-    large ones need not be read whole.
-    """
+    """Return a short hash of the model folder an agent runs, or None if it runs none."""
     folder = getattr(agent, "model_path", None)
     if folder is None or not Path(folder).is_dir():
         return None
-    digest = blake2b(digest_size=12)
-    for path in sorted(Path(folder).iterdir()):
-        if not path.is_file() or path.suffix not in (".json", ".safetensors", ".jinja", ".model", ".txt"):
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_SAMPLE))
-            file.seek(max(0, size - _SAMPLE))
-            digest.update(file.read(_SAMPLE))
-    return digest.hexdigest()
+    known = (".json", ".safetensors", ".jinja", ".model", ".txt")
+    return files_digest(path for path in sorted(Path(folder).iterdir()) if path.is_file() and path.suffix in known)
 
 
 def versions() -> dict[str, str]:

@@ -42,14 +42,17 @@ Report = Callable[[int, int, float], None]
 _SHARD = "5GB"
 
 
-def trainable(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return the model in a folder and its tokenizer, ready to train: float32 on a CPU, bfloat16 on a GPU.
+def trainable(path: Path, *, adapted: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return the model in a folder and its tokenizer, ready to train.
+
+    Weights are float32: small steps must not be lost in rounding. Only on a GPU, and if they stay frozen below adapters
+    (``adapted``), bfloat16 is enough.
 
     Raises:
         ModelError: The folder is not a model.
     """
     check_model_folder(path)
-    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    dtype = torch.bfloat16 if adapted and torch.cuda.is_available() else torch.float32
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         path, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )

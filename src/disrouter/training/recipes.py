@@ -19,12 +19,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from disrouter.config.checks import price_problem
 from disrouter.config.schema import Name, PriceSpec
 from disrouter.config.sentences import Spec, problems_with
-from disrouter.config.strict_yaml import read_yaml
+from disrouter.config.strict_yaml import read_mapping, refuse
 from disrouter.errors import ConfigError
 from disrouter.training.settings import (
     CalibrationSettings,
@@ -121,21 +121,12 @@ def load_recipe(path_or_name: str | Path) -> Recipe:
             f"Recipe '{path}' does not exist.",
             hint=f"give the path of a YAML file or an embedded recipe: {', '.join(embedded_recipes())}",
         )
-    content, repeated = read_yaml(path, kind="Recipe")
-    if not isinstance(content, dict):
-        kind = "is empty" if content is None else f"holds a {type(content).__name__}, not a mapping"
-        raise ConfigError(f"Recipe '{path}' {kind}.", hint="it needs at least name, mode, suite and agents")
-    problems = [*repeated, *problems_with(content, Recipe)]
-    recipe: Recipe | None = None
-    try:
-        recipe = Recipe.model_validate(content)
-    except ValidationError:
-        pass  # the problems say why
-    else:
-        problems += _meaning(recipe)
-    if problems or recipe is None:
-        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError(f"Recipe '{path}' has {count}:" + "".join(f"\n  {line}" for line in problems))
+    content, repeated = read_mapping(path, kind="Recipe", needs="name, mode, suite and agents")
+    if problems := [*repeated, *problems_with(content, Recipe)]:
+        refuse(path, problems, kind="Recipe")
+    recipe = Recipe.model_validate(content)
+    if problems := [*_meaning(recipe)]:
+        refuse(path, problems, kind="Recipe")
     return _rooted(recipe, path.parent)
 
 

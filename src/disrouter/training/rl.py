@@ -73,7 +73,7 @@ def reinforce(
         RunError: The loss is no number any more, or a grader returned no score: it never becomes a reward of 0.
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout functions are marked experimental
-    model, tokenizer = trainable(model_path)
+    model, tokenizer = trainable(model_path, adapted=settings.lora is not None)
     rows = {_key(messages := chat_messages(*asked)): (messages, *asked) for asked in queries}
     play = _Rollouts(
         asked={key: (query, scenario) for key, (_, query, scenario) in rows.items()},

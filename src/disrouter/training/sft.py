@@ -56,7 +56,7 @@ def fine_tune(
             "A divergence from the base model (`kl`) needs targets without a scenario: the base never read its name.",
             hint="set `kl: 0`, or use `mode: calibrated`",
         )
-    model, tokenizer = trainable(model_path)
+    model, tokenizer = trainable(model_path, adapted=settings.lora is not None)
     trainer = _Trainer(
         model=model,
         processing_class=tokenizer,
