@@ -130,7 +130,7 @@ def test_a_stopped_training_says_what_is_kept_and_goes_on(work: Path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("disrouter.training.pipeline.train_head", stopped)
+        patched.setattr("disrouter.training.stages.train_head", stopped)
         result = run("train", "--recipe", "one.yaml")
     profile = work / "runs" / "one" / "small" / "profile.parquet"
     made = profile.stat().st_mtime_ns
