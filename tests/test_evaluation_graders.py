@@ -241,7 +241,7 @@ def test_test_and_validation_queries_of_a_file_are_apart(tmp_path: Path) -> None
         (["[1]"], "line 1: a JSON object is wanted, not list"),
         ([line("a"), line("a")], "line 2: query id 'a' is already taken by line 1"),
         ([line("a", grader="vibes")], "unknown grader 'vibes'"),
-        ([line("a", split="train")], "unknown split 'train'"),
+        ([line("a", split="dev")], "unknown split 'dev'"),
         ([line("a", level="hard")], "'level' must be a whole number, not 'hard'"),
         ([line("a", colour="red")], "unknown key 'colour'"),
         (['{"id": 3}'], "no 'query'; no 'reference'; no 'grader'; 'id' must be text, not 3"),
@@ -288,3 +288,10 @@ def test_a_suite_file_that_is_no_text_is_refused_with_its_line(tmp_path: Path) -
 
     with pytest.raises(DataError, match="line 2: not text in UTF-8"):
         FileSuite(path).queries("in", 0, 1)
+
+
+def test_a_suite_file_may_hold_queries_to_train_on(tmp_path: Path) -> None:
+    suite = FileSuite(suite_file(tmp_path, line("a", split="train"), line("b", split="test")))
+
+    assert [query.id for query in suite.queries("in", 0, 5, split="train")] == ["a"]
+    assert [query.id for query in suite.queries("in", 0, 5)] == ["b"]

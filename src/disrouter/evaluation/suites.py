@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from disrouter.errors import DataError, UnknownNameError
 from disrouter.evaluation.graders import GRADERS, grader_of
@@ -39,6 +39,9 @@ class Suite(Protocol):
         ...
 
 
+Split = Literal["train", "validation", "test"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
     """One line of a suite file."""
@@ -54,8 +57,8 @@ class FileSuite:
     """Queries from a JSONL file: one object per line.
 
     Keys: ``id``, ``query`` (text), ``reference``, ``grader`` (exact, numeric, choice, span_f1, drop), and, where
-    wanted, ``domain`` ("in" unless given), ``split`` ("test" or "validation"; by a hash of the id, one in five for
-    validation, unless given), ``dataset``, ``level``. The whole file is checked at first use.
+    wanted, ``domain`` ("in" unless given), ``split`` ("train", "validation" or "test"; unless given, by a hash of the
+    id, one in five for validation and the rest for test), ``dataset``, ``level``. The file is checked at first use.
     """
 
     path: Path
@@ -67,7 +70,7 @@ class FileSuite:
         """The file's name without its ending."""
         return self.path.stem
 
-    def queries(self, domain: str, seed: int, n: int, *, split: Literal["test", "validation"] = "test") -> list[Query]:
+    def queries(self, domain: str, seed: int, n: int, *, split: Split = "test") -> list[Query]:
         """Return up to ``n`` queries of a domain in an order drawn from the seed.
 
         Raises:
@@ -166,8 +169,8 @@ def _row_of(line: str, where: str) -> _Row:
     ]
     if not problems and value["grader"] not in GRADERS:
         problems.append(f"unknown grader '{value['grader']}' (known: {', '.join(GRADERS)})")
-    if not problems and value.get("split", "test") not in ("test", "validation"):
-        problems.append(f"unknown split '{value['split']}' (known: test, validation)")
+    if not problems and value.get("split", "test") not in get_args(Split):
+        problems.append(f"unknown split '{value['split']}' (known: train, validation, test)")
     if problems:
         raise DataError(f"{where}: {'; '.join(problems)}.")
     query = Query(

@@ -13,6 +13,8 @@ its textbook form in three ways, each because the action is a single token that 
   token of a wrong answer down, as plain GRPO does, pushes every other token up: in the lab that took an agent's
   accuracy from .40 to .03.
 
+A run is resumed exactly within its first epoch; TRL's sampler does not keep its place in a later one.
+
 In calibrated mode a rejection pays the agent's own confidence, which makes the reward the Brier score
 (:func:`disrouter.training.rewards.brier_payoff`).
 """
