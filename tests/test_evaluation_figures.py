@@ -6,15 +6,15 @@ from disrouter.evaluation.figures import draw_reliability
 from disrouter.evaluation.outcomes import Outcome, OutcomeTable
 
 
-def outcome(query: int, confidence: float) -> Outcome:
+def outcome(query: int, confidence: float, scenario: str = "balance") -> Outcome:
     return Outcome(
         query_id=f"q{query}",
         dataset=None,
         domain=None,
         level=None,
         agent="a",
-        scenario="balance",
-        alpha=0.5,
+        scenario=scenario,
+        alpha=0.5 if scenario == "balance" else 0.8,
         confidence=confidence,
         accepts=True,
         answer="x",
@@ -37,3 +37,17 @@ def test_a_reliability_of_few_queries_is_not_drawn() -> None:
 
     points: Any = figure.axes[0].collections[0]
     assert points.get_offsets().tolist() == [[0.95, 1.0]]
+
+
+def test_agents_that_never_hear_of_the_scenario_are_drawn_once() -> None:
+    alike = [outcome(q, 0.95, scenario) for q in range(6) for scenario in ("balance", "cost-first")]
+    unlike = [outcome(q, 0.95 if scenario == "balance" else 0.6, scenario) for q in range(6)
+              for scenario in ("balance", "cost-first")]  # fmt: skip
+
+    assert [axes.get_title(loc="left") for axes in draw_reliability(OutcomeTable.of(alike)).axes] == [
+        "in every scenario"
+    ]
+    assert [axes.get_title(loc="left") for axes in draw_reliability(OutcomeTable.of(unlike)).axes] == [
+        "balance",
+        "cost-first",
+    ]

@@ -218,14 +218,18 @@ def draw_answers(summary: Summary) -> Figure:
 def draw_reliability(table: OutcomeTable, *, bins: int = 10, fewest: int = 5) -> Figure:
     """Draw confidence against accuracy of every agent that gives a confidence, one panel per scenario.
 
-    Bins of fewer than ``fewest`` queries are left out: their share right is an accident.
+    Agents that never hear of the scenario look the same in all of them: one panel is enough. Bins of fewer than
+    ``fewest`` queries are left out: their share right is an accident.
     """
     labels = right(table.score)
     shown = [a for a in range(len(table.agents)) if not np.isnan(table.confidence[:, a]).all()]
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-    with _figure(9, 4.0) as figure:
-        panels: Sequence[Axes] = figure.subplots(1, len(table.scenarios), sharey=True, squeeze=False)[0]
-        for s, (scenario, axes) in enumerate(zip(table.scenarios, panels, strict=True)):
+    titles = [scenario.name for scenario in table.scenarios]
+    if all(np.array_equal(cube, cube[:1].repeat(len(cube), 0), equal_nan=True) for cube in (table.confidence, labels)):
+        titles = ["in every scenario"]
+    with _figure(9 if len(titles) > 1 else 5.2, 4.0 if len(titles) > 1 else 5.2) as figure:
+        panels: Sequence[Axes] = figure.subplots(1, len(titles), sharey=True, squeeze=False)[0]
+        for s, (title, axes) in enumerate(zip(titles, panels, strict=True)):
             axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
             for i, a in enumerate(shown):
                 by_bin = reliability(table.confidence[s, a], labels[s, a], bins)
@@ -240,7 +244,7 @@ def draw_reliability(table: OutcomeTable, *, bins: int = 10, fewest: int = 5) ->
             axes.set_aspect("equal")
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", ".5", "", "1"])
             axes.set_xlabel("confidence")
-            axes.set_title(scenario.name)
+            axes.set_title(title)
         panels[0].set_ylabel("share right")
         handles, names = panels[0].get_legend_handles_labels()
         if handles:
@@ -248,7 +252,8 @@ def draw_reliability(table: OutcomeTable, *, bins: int = 10, fewest: int = 5) ->
         else:
             panels[0].text(0.5, 0.9, "no agent gives a confidence", ha="center", color=MUTED)
         figure.suptitle(
-            f"Reliability ({table.shape[2]:,} queries, bins of {fewest} or more; the larger a marker, the more)",
+            f"Reliability ({table.shape[2]:,} queries, bins of {fewest} or more;"
+            f"{' ' if len(titles) > 1 else chr(10)}the larger a marker, the more)",
             x=0.01,
             ha="left",
             fontsize=12,
