@@ -100,12 +100,12 @@ def load_model(path: Path, device: Device) -> LoadedModel:
 
 
 def rejection_tokens(loaded: LoadedModel, text: str, agent: str) -> RejectionTokens:
-    """Return how the model would begin a rejection.
+    """Return how an agent's model would begin a rejection.
 
     Raises:
         ModelError: The text has no tokens, holds characters the model does not know, or ends an answer.
     """
-    ids = rejection_ids(loaded.tokenizer, text)
+    ids = rejection_ids(loaded.tokenizer, text, agent)
     if ids[0] in loaded.eos:
         raise ModelError(
             f"The rejection text {text!r} of agent '{agent}' begins with the token that ends every answer.", hint=_HINT
@@ -113,17 +113,18 @@ def rejection_tokens(loaded: LoadedModel, text: str, agent: str) -> RejectionTok
     return RejectionTokens(first=ids[0], whole=len(ids) == 1)
 
 
-def rejection_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Return the tokens of a rejection text; the first one stands for it.
+def rejection_ids(tokenizer: PreTrainedTokenizerBase, text: str, agent: str | None = None) -> list[int]:
+    """Return the tokens of a rejection text; the first one stands for it. ``agent`` is for the message.
 
     Raises:
         ModelError: The text has no tokens, or holds characters the tokenizer does not know.
     """
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    whose = f" of agent '{agent}'" if agent else ""
     if not ids:
-        raise ModelError(f"The rejection text {text!r} has no tokens.", hint=_HINT)
+        raise ModelError(f"The rejection text {text!r}{whose} has no tokens.", hint=_HINT)
     if tokenizer.unk_token_id in ids:
-        raise ModelError(f"The rejection text {text!r} holds what the tokenizer does not know.", hint=_HINT)
+        raise ModelError(f"The rejection text {text!r}{whose} holds what the tokenizer does not know.", hint=_HINT)
     return ids
 
 
