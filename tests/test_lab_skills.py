@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -137,3 +138,15 @@ def test_a_test_set_larger_than_the_number_of_questions_is_refused() -> None:
 
     with pytest.raises(DataError, match="'facts' has no more different questions"):
         famous_only.queries("in", 0, 7 * 120)
+
+
+def test_a_suite_knows_the_worked_solution_of_a_query_that_another_one_drew() -> None:
+    # A profile that was made elsewhere is learnt from by a suite that has drawn nothing yet.
+    query = LabSuite().queries("in", 7, 30, split="train")[-1]
+
+    solution = LabSuite().worked(query)
+
+    assert solution is not None
+    assert LabSuite().grade(query, solution) == 1.0
+    assert LabSuite().worked(replace(query, id="in-train-8-00029")) is None  # another query's id
+    assert LabSuite().worked(replace(query, id="mine")) is None

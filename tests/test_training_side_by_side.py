@@ -138,3 +138,20 @@ def test_every_error_of_the_package_survives_the_way_from_another_process() -> N
     error = pickle.loads(pickle.dumps(DisrouterError("what", hint="how")))
 
     assert (error.message, error.hint) == ("what", "how")
+
+
+class OddError(OSError):
+    """What some libraries raise: it cannot be made again from its message."""
+
+    def __init__(self, message: str, *, response: object) -> None:
+        super().__init__(message)
+
+
+def fail_oddly(progress: Progress) -> None:
+    raise OddError("the hub said no", response=None)
+
+
+@pytest.mark.slow
+def test_an_error_that_does_not_survive_the_way_is_told_all_the_same() -> None:
+    with pytest.raises(RunError, match="agent-1 failed: OddError: the hub said no"):
+        run_jobs([Job("agent-1", fail_oddly)], 1)

@@ -6,9 +6,11 @@ that the family's accuracies lie where the paper's pool has them (see the model 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import cast
 
 from disrouter.errors import DataError, UnknownNameError
 from disrouter.lab.skills import IN_DOMAIN, LEVELS, OUT_OF_DOMAIN, SKILLS, Problem, Split, answer_of, split_of
@@ -39,6 +41,8 @@ LEVEL_WEIGHTS: Weights = {
 
 _LEVELS_TRIED, _TRIES = 16, 60
 
+_ID = re.compile(r"(in|out)-(train|validation|test)-(\d+)-(\d{5,})")
+
 
 @dataclass(frozen=True, slots=True)
 class LabSuite:
@@ -46,7 +50,7 @@ class LabSuite:
 
     name: str = "lab"
     weights: Weights = field(default_factory=lambda: LEVEL_WEIGHTS)
-    _worked: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _worked: dict[str, tuple[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def queries(self, domain: str, seed: int, n: int, *, split: Split = "test") -> list[Query]:
         """Return ``n`` queries of a domain ("in" or "out") with different questions, drawn from a split by the seed.
@@ -69,12 +73,17 @@ class LabSuite:
             problem = _fresh(skill, self.weights[skill], rng, split, seen)
             seen.add(problem.question)
             queries.append(query_of(problem, id=f"{domain}-{split}-{seed}-{index:05}"))
-            self._worked[queries[-1].id] = problem.solution
+            self._worked[queries[-1].id] = problem.question, problem.solution
         return queries
 
     def worked(self, query: Query) -> str | None:
-        """Return the worked solution of a query of this suite."""
-        return self._worked.get(query.id)
+        """Return the worked solution of a query of this suite, or None if it is not one."""
+        if query.id not in self._worked and (drawn := _ID.fullmatch(query.id)):
+            domain, split, seed, index = drawn.groups()
+            # An id says how its query was drawn, and a longer set begins as a shorter one does.
+            self.queries(domain, int(seed), int(index) + 1, split=cast(Split, split))
+        question, solution = self._worked.get(query.id, ("", ""))
+        return solution if question == query.text else None
 
     def replay(self, count: int, seed: int) -> list[tuple[Query, str]]:
         """Return pretraining problems of all ten skills with their worked solutions.

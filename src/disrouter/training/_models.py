@@ -186,4 +186,4 @@ def _write_beside(model: Any, base: Path, output: Path) -> None:
     os.replace(partial, output)
 
 
-_OF_THE_BASE = frozenset({"calibration.json", "training.json", "awareness.json"})
+_OF_THE_BASE = frozenset({"calibration.json", "training.json"})

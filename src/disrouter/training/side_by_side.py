@@ -215,8 +215,9 @@ def _run_one(job: Job, place: int, theirs: Connection) -> None:
     try:
         alone(job, lambda *values: theirs.send((job.name, *values)))
     except BaseException as error:  # on purpose: whatever ends a job is for the parent to tell
-        # An exception of another's class may not survive the way; what it says does.
-        known = isinstance(error, DisrouterError | OSError)
+        # An exception of another's class may not survive the way, and then nobody would hear of our end; its words do.
+        plain_os = isinstance(error, OSError) and type(error).__module__ == OSError.__module__
+        known = isinstance(error, DisrouterError) or plain_os
         theirs.send(error if known else _SurpriseError(f"{type(error).__name__}: {error}"))
     else:
         theirs.send(None)
