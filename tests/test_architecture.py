@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "disrouter"
 # From the bottom up; docs/architecture.md draws the same. A part may import from lower layers and from itself only.
 LAYERS = (
     {"errors", "files", "seeds", "_graph"},
+    {"competence"},
     {"types"},
     {"utility"},
     {"policies"},
@@ -27,7 +28,19 @@ LAYERS = (
     {"cli"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
-CORE = ("errors", "files", "seeds", "types", "utility", "policies", "_graph", "routing", "network", "config")
+CORE = (
+    "competence",
+    "errors",
+    "files",
+    "seeds",
+    "types",
+    "utility",
+    "policies",
+    "_graph",
+    "routing",
+    "network",
+    "config",
+)
 HEAVY = {"matplotlib", "pyarrow", "ray", "scipy", "sklearn", "torch", "transformers", "trl", "peft", "datasets"}
 
 # Names in files and on the command line are looked up on use, inside a function: there a part may reach upwards.

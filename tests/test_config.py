@@ -207,7 +207,7 @@ def test_all_problems_of_a_file_are_reported_at_once(folder: Path) -> None:
         "agents[1].price.look_share: 2 is not allowed; give a number from 0 to 1, the share of the cost that a look "
         "takes (default 0.1)",
         "agents[1].modle: unknown key; known: name, backend, model, price, self_assessment, context_length, "
-        "max_tokens, rejection, scenario_prompt, always_answers; did you mean 'model'?",
+        "max_tokens, rejection, scenario_prompt, card, always_answers; did you mean 'model'?",
         "limits.max_hops: 0 is not allowed; give a whole number from 1, the most agents asked per query",
         "scenaro: unknown key; known: name, agents, cost_unit, edges, policy, scenario, limits; did you mean "
         "'scenario'?",
@@ -216,7 +216,8 @@ def test_all_problems_of_a_file_are_reported_at_once(folder: Path) -> None:
         "of 1",
         f"agents[2].model: Model folder '{folder / 'nowhere'}' does not exist. (give the path of a folder in Hugging "
         "Face format)",
-        "policy: Unknown policy 'papr'. Known: 'own-word', 'threshold', 'paper'. (did you mean 'paper'?)",
+        "policy: Unknown policy 'papr'. Known: 'own-word', 'threshold', 'paper', 'value-of-forwarding'. (did you mean "
+        "'paper'?)",
         "scenario: Scenario alpha 1.5 is out of range: it must lie from 0 to 1. (0 ignores cost, 1 weighs it like "
         "quality; the paper uses 0.2, 0.5 and 0.8)",
         "edges: unknown agent 'd' in the edges; known: 'a', 'b', 'c'",

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
+from graphlib import TopologicalSorter
 from itertools import chain
 from typing import TypeAlias
 
-__all__ = ["Edges", "cascade", "cycle_in", "entries_of", "graph_problems", "without"]
+__all__ = [
+    "Edges",
+    "cascade",
+    "cycle_in",
+    "entries_of",
+    "graph_problems",
+    "reachable",
+    "topological",
+    "without",
+]
 
 Edges: TypeAlias = Mapping[str, tuple[str, ...]]
 """For every agent the agents it may pass to, the preferred one first."""
@@ -24,6 +34,26 @@ def entries_of(names: Iterable[str], edges: Edges) -> list[str]:
     """Return the names nobody passes to."""
     targets = {to for successors in edges.values() for to in successors}
     return [name for name in names if name not in targets]
+
+
+def reachable(name: str, edges: Edges) -> frozenset[str]:
+    """Return every name that can be reached along the edges from one name."""
+    found: set[str] = set()
+    due = list(edges.get(name, ()))
+    while due:
+        if (to := due.pop()) not in found:
+            found.add(to)
+            due.extend(edges.get(to, ()))
+    return frozenset(found)
+
+
+def topological(names: Sequence[str], edges: Edges) -> tuple[str, ...]:
+    """Return the names of a graph without cycles, each after all that lead to it; else in the order given."""
+    leading: dict[str, list[str]] = {name: [] for name in names}
+    for name in names:
+        for to in edges.get(name, ()):
+            leading[to].append(name)
+    return tuple(TopologicalSorter(leading).static_order())
 
 
 def cycle_in(edges: Edges) -> list[str] | None:

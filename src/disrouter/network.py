@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from disrouter import _graph
 from disrouter.errors import AgentError, ConfigError, UnknownNameError, UsageError
-from disrouter.policies import OwnWord, Policy
+from disrouter.policies import AnyPolicy, OwnWord, Pool, PoolPolicy
 from disrouter.routing import Walk
 from disrouter.types import (
     Agent,
@@ -106,7 +106,7 @@ class Network:
         agents: Mapping[str, Agent] | Sequence[Agent],
         edges: Mapping[str, Sequence[str]] | None = None,
         *,
-        policy: Policy | None = None,
+        policy: AnyPolicy | None = None,
         scenario: ScenarioLike = BALANCE,
         limits: Limits | None = None,
         always_answers: Mapping[str, bool] | None = None,
@@ -115,7 +115,6 @@ class Network:
         named = list(agents.items()) if isinstance(agents, Mapping) else [(agent.card.name, agent) for agent in agents]
         self.name = name
         self.agents: Mapping[str, Agent] = MappingProxyType(dict(named))
-        self.policy: Policy = policy or OwnWord()
         self.scenario = _scenario(scenario)
         self.limits = limits or Limits()
         self.always_answers: Mapping[str, bool] = MappingProxyType(dict(always_answers or {}))
@@ -134,6 +133,7 @@ class Network:
         if problems:
             raise ConfigError(f"Network '{name}' cannot be used: " + "; ".join(problems) + ".")
         self.edges: Mapping[str, tuple[str, ...]] = MappingProxyType({name: chosen.get(name, ()) for name in cards})
+        self.policy = self._bound(policy or OwnWord())
         self._own_price = price
         self._price = price or _dearest(cards.values())
 
@@ -152,6 +152,20 @@ class Network:
         while successors := self.edges[names[-1]]:
             names.append(successors[0])
         return tuple(names)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """All names, every agent after all that may pass to it; a query asks agents in this order."""
+        return _graph.topological(list(self.agents), self.edges)
+
+    def reachable(self, name: str) -> frozenset[str]:
+        """Return everyone whom a query may reach from an agent, its successors included.
+
+        Raises:
+            UnknownNameError: The network has no such agent.
+        """
+        self._known(name)
+        return _graph.reachable(name, self.edges)
 
     def successors(self, name: str) -> tuple[str, ...]:
         """Return whom an agent may pass to, the preferred one first; empty for one that always answers.
@@ -179,7 +193,7 @@ class Network:
     def replace(
         self,
         *,
-        policy: Policy | None = None,
+        policy: AnyPolicy | None = None,
         scenario: ScenarioLike | None = None,
         limits: Limits | None = None,
     ) -> Network:
@@ -260,6 +274,14 @@ class Network:
         chosen = self.scenario if scenario is None else _scenario(scenario)
         return Walk(self, query, chosen, sampling, streaming=streaming).run()
 
+    def _bound(self, policy: AnyPolicy) -> AnyPolicy:
+        """Return a policy that knows this pool, if it is of the kind that wants to."""
+        if not isinstance(policy, PoolPolicy):
+            return policy
+        edges = {name: () if self.always_answers.get(name) else to for name, to in self.edges.items()}
+        cards = {name: self.agents[name].card for name in self.order}
+        return policy.bound(Pool(name=self.name, cards=cards, edges=edges))
+
     def _known(self, name: str) -> None:
         if name not in self.agents:
             raise UnknownNameError.of("agent", name, self.agents, where=f"network '{self.name}'")
@@ -269,7 +291,7 @@ class Network:
         *,
         agents: Mapping[str, Agent] | None = None,
         edges: Mapping[str, Sequence[str]] | None = None,
-        policy: Policy | None = None,
+        policy: AnyPolicy | None = None,
         scenario: ScenarioLike | None = None,
         limits: Limits | None = None,
     ) -> Network:

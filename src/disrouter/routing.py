@@ -9,6 +9,8 @@ What happens when things go wrong:
 - If there is none, the duty to answer falls to the costliest agent that looked before and rejected (then to the next
   costliest). It answers in a new hop with the reason ``fallback`` that pays for the answer only: the look is paid.
 - If nobody is left, the trace ends without an answer.
+- A policy may let an agent answer that rejected before: it does so in a new hop with the reason ``recall``, which pays
+  for the answer only. If it breaks, the duty to answer falls to the others that looked, as above.
 - At a limit the agent that would pass on answers instead, and the hop's reason names the limit.
 """
 
@@ -22,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from disrouter.errors import AgentError, DisrouterError, InterruptedRunError, RunError, UsageError
-from disrouter.policies import Accept, Pass, Verdict, View
+from disrouter.policies import Accept, Pass, Recall, Verdict, View
 from disrouter.types import Completion, Hop, Look, Price, Query, Sampling, Scenario, Trace, Usage
 
 if TYPE_CHECKING:
@@ -79,10 +81,11 @@ class _Broken:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """An agent shall answer: with which look, and why if the policy did not say so."""
+    """An agent shall answer: which one, with which look, and why if it is not the policy's plain word."""
 
+    agent: str
     look: Look
-    reason: LimitName | None
+    reason: LimitName | Literal["recall"] | None
 
 
 class Walk:
@@ -110,10 +113,18 @@ class Walk:
         while name is not None:
             verdict = await self._consult(name)
             if isinstance(verdict, _Answers):
-                async with aclosing(self._answer(name, verdict.look, reason=verdict.reason)) as events:
+                if verdict.reason == "recall":
+                    yield self.hops[-1]
+                async with aclosing(self._answer(verdict.agent, verdict.look, reason=verdict.reason)) as events:
                     async for event in events:
                         yield event
-                name = None if self.text is not None else self._next_after_failure(name)
+                if self.text is not None:
+                    name = None
+                elif verdict.reason == "recall":  # it had its chance; the duty falls to the others that looked
+                    del self.rejected[verdict.agent]
+                    name = None
+                else:
+                    name = self._next_after_failure(name)
             else:
                 yield self.hops[-1]
                 name = verdict
@@ -136,7 +147,7 @@ class Walk:
         self.prompt_tokens = max(self.prompt_tokens, look.usage.prompt_tokens)
         verdict = self._verdict(name, look)
         if isinstance(verdict, Accept):
-            return _Answers(look, reason=None)
+            return _Answers(name, look, reason=None)
         rejection = Hop(
             agent=name,
             decision="reject",
@@ -145,11 +156,18 @@ class Walk:
             cost=agent.card.price.of(look.usage, answered=False),
             seconds=look.seconds,
         )
-        limit = self._limit_on(verdict.to, [*self.hops, rejection])
+        hops = [*self.hops, rejection]
+        limit = (
+            self._limit_on_recall(verdict.agent, hops)
+            if isinstance(verdict, Recall)
+            else self._limit_on(verdict.to, hops)
+        )
         if limit is not None:
-            return _Answers(look, reason=limit)
+            return _Answers(name, look, reason=limit)
         self.rejected[name] = look
         self.hops.append(rejection)
+        if isinstance(verdict, Recall):
+            return _Answers(verdict.agent, self.rejected[verdict.agent], reason="recall")
         return verdict.to
 
     async def _look(self, name: str) -> Look:
@@ -172,10 +190,19 @@ class Walk:
                 upstream=tuple((upstream, seen.confidence) for upstream, seen in self.rejected.items()),
             )
         )
-        if isinstance(verdict, Pass) and verdict.to not in successors:
+        if (
+            isinstance(verdict, Pass)
+            and verdict.to not in successors
+            and verdict.to not in self.network.reachable(name)
+        ):
             raise RunError(
                 f"Policy '{self.network.policy.name}' passed from '{name}' to '{verdict.to}', which is no successor.",
-                hint=f"it may pass to {', '.join(successors)}",
+                hint=f"it may pass to {', '.join(successors)}, or skip to whom they lead to",
+            )
+        if isinstance(verdict, Recall) and verdict.agent not in self.rejected:
+            raise RunError(
+                f"Policy '{self.network.policy.name}' recalled '{verdict.agent}', which has not rejected the query.",
+                hint=f"it may recall {', '.join(self.rejected) or 'nobody yet'}",
             )
         return verdict
 
@@ -264,6 +291,17 @@ class Walk:
             seconds=max(time.perf_counter() - self.started, sum(hop.seconds for hop in hops)),
         )
 
+    def _limit_on_recall(self, name: str, hops: Sequence[Hop]) -> LimitName | None:
+        """Return the limit that keeps an agent from being recalled: its answer must still be affordable."""
+        cost = sum(hop.cost for hop in hops) + self._cost_of_recall(name)
+        return limit_reached(self.network.limits, hops=0, cost=cost, seconds=-1.0)
+
+    def _cost_of_recall(self, name: str) -> float:
+        """Return what the answer of an agent is expected to cost after the look that it has been paid for."""
+        price, looked = self.network.agents[name].card.price, self.rejected[name].usage
+        expected = cost_expected(price, prompt_tokens=looked.prompt_tokens, max_tokens=self.sampling.max_tokens)
+        return expected - price.of(looked, answered=False)
+
     def _next_after_failure(self, name: str) -> str | None:
         successors = self.network.successors(name)
         return next((to for to in successors if self._limit_on(to, self.hops) is None), None)
@@ -274,11 +312,8 @@ class Walk:
         prices = {name: self.network.agents[name].card.price for name in self.rejected}
         # Of equally dear agents the last one consulted goes first.
         for name in sorted(reversed(prices), key=lambda name: prices[name].rank, reverse=True):
-            looked = self.rejected[name].usage
-            expected = cost_expected(
-                prices[name], prompt_tokens=looked.prompt_tokens, max_tokens=self.sampling.max_tokens
-            ) - prices[name].of(looked, answered=False)
-            affordable = max_cost is None or sum(hop.cost for hop in self.hops) + expected <= max_cost + ROUNDING
+            paid = sum(hop.cost for hop in self.hops)
+            affordable = max_cost is None or paid + self._cost_of_recall(name) <= max_cost + ROUNDING
             if self.text is None and affordable:
                 yield name
 

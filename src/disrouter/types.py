@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
+from disrouter.competence import Competence
+
 __all__ = [
     "Agent",
     "AgentCard",
@@ -153,6 +155,9 @@ class AgentCard:
 
     parameters: int | None = None
     """Number of weights, where known (for FLOPs: about two per weight and token)."""
+
+    competence: Competence | None = field(default=None, repr=False)
+    """What the agent solves at each grade of difficulty, where it has been measured."""
 
     details: Mapping[str, str] = field(default_factory=dict)
     """Free text for people: backend, model, device."""

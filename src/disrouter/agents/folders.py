@@ -11,10 +11,11 @@ from typing import Any
 
 from disrouter.errors import ModelError
 
-__all__ = ["check_model_folder", "count_weights", "files_digest", "weights_digest"]
+__all__ = ["agent_digest", "check_model_folder", "count_weights", "files_digest", "weights_digest"]
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+_BESIDE = ("confidence_head.safetensors", "calibration.json")
 _DIGESTED = 1 << 20
 """Bytes at either end of a weight file that its digest reads."""
 
@@ -62,6 +63,18 @@ def weights_digest(path: Path | str) -> str:
         ModelError: The folder holds no weights.
     """
     return files_digest(_weight_files(Path(path)))
+
+
+def agent_digest(path: Path | str) -> str:
+    """Return a short digest of all that an agent's answers and confidences come from.
+
+    Its weights, and the confidence head and the calibration that may lie beside them.
+
+    Raises:
+        ModelError: The folder holds no weights.
+    """
+    beside = (Path(path) / name for name in _BESIDE)
+    return files_digest([*_weight_files(Path(path)), *(file for file in beside if file.is_file())])
 
 
 def files_digest(paths: Iterable[Path]) -> str:

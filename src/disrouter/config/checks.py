@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from disrouter import _graph
 from disrouter.agents.folders import check_model_folder
-from disrouter.config.parts import model_path, price_of, recordings_of
+from disrouter.config.parts import competence_of, model_path, price_of, recordings_of
 from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec
 from disrouter.config.sentences import problems_with, shown
 from disrouter.errors import ConfigError, DisrouterError, MissingExtraError
@@ -118,6 +118,7 @@ def _model_problems(spec: AgentSpec, folder: Path) -> list[str]:
     try:
         if spec.backend == "transformers":
             check_model_folder(model_path(spec.model, folder))
+            competence_of(spec, folder)
         else:
             recordings_of(model_path(spec.model, folder), spec.name)
     except MissingExtraError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from disrouter.agents.folders import agent_digest
 from disrouter.agents.recorded import RecordedAgent, Recording
+from disrouter.competence import Competence, read_competence
 from disrouter.config.schema import AgentSpec
 from disrouter.errors import ConfigError, DataError, MissingExtraError
 from disrouter.types import Agent, AgentCard, Price, QueryPrice, TokenPrice
@@ -14,7 +16,7 @@ from disrouter.types import Agent, AgentCard, Price, QueryPrice, TokenPrice
 if TYPE_CHECKING:
     from disrouter.evaluation.outcomes import OutcomeTable
 
-__all__ = ["agent_of", "model_path", "price_of", "recordings_of"]
+__all__ = ["agent_of", "competence_of", "model_path", "price_of", "recordings_of"]
 
 
 def agent_of(spec: AgentSpec, unit: float | None, folder: Path) -> Agent:
@@ -27,6 +29,7 @@ def agent_of(spec: AgentSpec, unit: float | None, folder: Path) -> Agent:
         name=spec.name,
         price=price_of(spec, unit),
         context_length=spec.context_length,
+        competence=competence_of(spec, folder),
         details={"backend": spec.backend, "model": spec.model},
     )
     path = model_path(spec.model, folder)
@@ -42,6 +45,25 @@ def agent_of(spec: AgentSpec, unit: float | None, folder: Path) -> Agent:
         self_assessment=spec.self_assessment,
         max_tokens=spec.max_tokens,
     )
+
+
+def competence_of(spec: AgentSpec, folder: Path) -> Competence | None:
+    """Return what the agent card of a checked entry says, if there is one.
+
+    Raises:
+        ModelError: The card cannot be used, or was measured on another model.
+        ConfigError: There is no card where the entry says there is one.
+    """
+    model = model_path(spec.model, folder)
+    digest = partial(agent_digest, model) if spec.backend == "transformers" else None
+    if spec.card is None:
+        return read_competence(model, model=digest) if model.is_dir() else None
+    found = read_competence(folder / spec.card, model=digest)
+    if found is None:
+        raise ConfigError(
+            f"There is no agent card at '{folder / spec.card}'.", hint="measure one with `disrouter cards fit`"
+        )
+    return found
 
 
 def price_of(spec: AgentSpec, unit: float | None) -> Price:

@@ -51,6 +51,11 @@ class AgentSpec(Spec):
     max_tokens: int = Field(512, ge=1, description="a whole number from 1, the most tokens of an answer")
     rejection: str = Field("I don't know", min_length=1, description="the text of a rejection")
     scenario_prompt: bool = Field(True, description="true (the scenario's name stands in the prompt) or false")
+    card: str | None = Field(
+        None,
+        min_length=1,
+        description="the path of an agent card relative to the network file; without it the one beside the model",
+    )
     always_answers: bool | None = Field(
         None, description="true (answers whatever the policy says) or false (must be able to pass on)"
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from disrouter.agents.folders import files_digest
 from disrouter.agents.recorded import RecordedAgent
+from disrouter.competence import Competence
 from disrouter.errors import DataError
 from disrouter.network import Limits, Network
 from disrouter.policies import policy_of, spec_of
@@ -35,6 +36,7 @@ def network_to_json(network: Network) -> dict[str, Any]:
                 "parameters": agent.card.parameters,
                 "scenario_prompt": bool(getattr(agent, "scenario_prompt", True)),
                 "fingerprint": fingerprint(agent),
+                **_competence(name, agent.card.competence),
             }
             for name, agent in network.agents.items()
         ],
@@ -44,6 +46,10 @@ def network_to_json(network: Network) -> dict[str, Any]:
         "limits": asdict(network.limits),
         "always_answers": dict(network.always_answers),
     }
+
+
+def _competence(name: str, competence: Competence | None) -> dict[str, Any]:
+    return {} if competence is None else {"competence": competence.to_json(name)}
 
 
 def network_from_json(value: Mapping[str, Any]) -> Network:
@@ -60,6 +66,7 @@ def network_from_json(value: Mapping[str, Any]) -> Network:
                     price=QueryPrice(**agent["price"]) if "cost" in agent["price"] else TokenPrice(**agent["price"]),
                     context_length=agent["context_length"],
                     parameters=agent["parameters"],
+                    competence=Competence.from_json(agent["competence"]) if "competence" in agent else None,
                 ),
                 (),
             )
@@ -74,7 +81,7 @@ def network_from_json(value: Mapping[str, Any]) -> Network:
             limits=Limits(**value["limits"]),
             always_answers=value["always_answers"],
         )
-    except (KeyError, TypeError) as exc:
+    except (KeyError, TypeError, ValueError) as exc:
         raise DataError(f"The run's record of its network is not whole: {exc}.", hint="evaluate again") from exc
 
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from disrouter.agents.recorded import RecordedAgent, Recording
 from disrouter.errors import DataError
 from disrouter.evaluation.methods import Choice
-from disrouter.evaluation.outcomes import OutcomeTable
+from disrouter.evaluation.outcomes import Outcome, OutcomeTable
 from disrouter.network import Limits, Network
-from disrouter.policies import POLICIES
+from disrouter.policies import ANSWER, POLICIES, PoolPolicy, Views
 from disrouter.types import Hop, Query, Trace, Usage
 
 __all__ = ["Replay", "accepted", "fitted", "recorded_network", "replay", "traces"]
@@ -60,36 +60,34 @@ def fitted(table: OutcomeTable, network: Network) -> OutcomeTable:
 def accepted(table: OutcomeTable, network: Network) -> NDArray[np.bool_]:
     """Return what every agent would do with *every* query, shape (S, A, Q): True answers, False rejects or breaks.
 
-    This is the local decision, whoever else is in the network and whatever reaches the agent.
+    This is the local decision if the agent were asked first, whoever was asked before it in truth.
     """
     words = np.where(table.accepts >= 0, table.accepts == 1, np.isnan(table.confidence) | (table.confidence > 0.5))
     decided = np.ones(table.shape, dtype=bool)
+    policy = network.policy
     for a, name in enumerate(table.agents):
         if not network.successors(name) or network.always_answers.get(name):
             continue
         for s, scenario in enumerate(table.scenarios):
-            decided[s, a] = network.policy.accepts(table.confidence[s, a], words[s, a], scenario)
+            confidence = table.confidence[s, a]
+            if isinstance(policy, PoolPolicy):
+                alone = policy.decide_many(Views(agent=name, scenario=scenario, confidence=confidence))
+                decided[s, a] = alone == ANSWER
+            else:
+                decided[s, a] = policy.accepts(confidence, words[s, a], scenario)
     return decided & ~table.failed
 
 
 def replay(table: OutcomeTable, network: Network) -> Replay:
     """Route every query of a table in every scenario. The table must be :func:`fitted` to the network."""
-    decided = accepted(table, network)
-    scenarios, _, queries = table.shape
-    received = np.zeros(table.shape, dtype=bool)
+    routes = _routes(table, network)
+    agent, received = routes.agent, routes.received
     answered = np.zeros(table.shape, dtype=bool)
-    agent = np.full((scenarios, queries), -1)
-    score, cost, looks = (np.zeros((scenarios, queries)) for _ in range(3))
-    travelling = np.ones((scenarios, queries), dtype=bool)
-    for name in network.chain:
-        a = table.agent_index(name)
-        received[:, a] = travelling
-        answered[:, a] = travelling & decided[:, a]
-        agent[answered[:, a]] = a
-        score = np.where(answered[:, a], table.score[:, a], score)
-        cost = np.where(answered[:, a], table.answer_cost[:, a], cost)
-        travelling = travelling & ~decided[:, a]
-        looks = np.where(travelling, looks + table.look_cost[:, a], looks)
+    np.put_along_axis(answered, agent[:, None], True, axis=1)
+    at = agent[:, None]
+    score = np.take_along_axis(table.score, at, axis=1)[:, 0]
+    cost = np.take_along_axis(table.answer_cost, at, axis=1)[:, 0]
+    looks = np.where(received & ~answered, table.look_cost, 0.0).sum(axis=1)
     cost_full = looks + cost
     for s, q, trace in _routed(table, network, _irregular(table, network)):
         places = [table.agent_index(hop.agent) for hop in trace.hops]
@@ -111,13 +109,13 @@ def traces(table: OutcomeTable, network: Network, *, scored: bool = True) -> Ite
     Scenario by scenario, in the table's order of queries. Live routing does not grade: without ``scored`` neither
     does this. The table must be :func:`fitted` to the network.
     """
-    decided = accepted(table, network)
-    chain = [table.agent_index(name) for name in network.chain]
+    routes = _routes(table, network)
+    order = [table.agent_index(name) for name in network.order]
     irregular = _irregular(table, network)
     routed = {(s, q): trace for s, q, trace in _routed(table, network, irregular)}
     for s in range(table.shape[0]):
         for q in range(table.shape[2]):
-            trace = routed.get((s, q)) or _regular(table, decided, chain, s, q)
+            trace = routed.get((s, q)) or _regular(table, routes, order, s, q)
             yield replace(trace, score=_score(table, trace, s, q)) if scored else trace
 
 
@@ -155,10 +153,75 @@ def recorded_network(table: OutcomeTable, network: Network, places: Sequence[int
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Routes:
+    """Routes in which nothing goes wrong."""
+
+    agent: NDArray[np.int64]
+    """Place of the agent that answers, shape (S, Q)."""
+
+    received: NDArray[np.bool_]
+    """Shape (S, A, Q)."""
+
+
+def _routes(table: OutcomeTable, network: Network) -> _Routes:
+    """Return the route of every query, as if no agent broke and there were no limits."""
+    if isinstance(network.policy, PoolPolicy):
+        return _pool_routes(table, network, network.policy)
+    decided = accepted(table, network)
+    scenarios, _, queries = table.shape
+    received = np.zeros(table.shape, dtype=bool)
+    agent = np.full((scenarios, queries), table.agent_index(network.chain[-1]))
+    travelling = np.ones((scenarios, queries), dtype=bool)
+    for name in network.chain:
+        a = table.agent_index(name)
+        received[:, a] = travelling
+        agent[travelling & decided[:, a]] = a
+        travelling = travelling & ~decided[:, a]
+    return _Routes(agent, received)
+
+
+def _pool_routes(table: OutcomeTable, network: Network, policy: PoolPolicy) -> _Routes:
+    """Return the routes of a policy that may skip and recall: agents are asked in the network's order."""
+    scenarios, _, queries = table.shape
+    order = network.order
+    places = np.array([table.agent_index(name) for name in order])
+    received = np.zeros(table.shape, dtype=bool)
+    agent = np.full((scenarios, queries), -1)
+    for s, scenario in enumerate(table.scenarios):
+        # Where each query stands, on the axis of the order.
+        at = np.full(queries, order.index(network.entry))
+        for k, name in enumerate(order):
+            here = np.flatnonzero((at == k) & (agent[s] < 0))
+            if not len(here):
+                continue
+            received[s, places[k], here] = True
+            upstream = {other: received[s, places[i], here] for i, other in enumerate(order[:k])}
+            code = policy.decide_many(
+                Views(
+                    agent=name,
+                    scenario=scenario,
+                    confidence=table.confidence[s, places[k], here],
+                    upstream={
+                        other: table.confidence[s, places[i], here]
+                        for i, other in enumerate(order[:k])
+                        if upstream[other].any()
+                    },
+                    consulted=upstream,
+                )
+            )
+            agent[s, here[code == ANSWER]] = places[k]
+            recalled = code < ANSWER
+            agent[s, here[recalled]] = places[-2 - code[recalled]]
+            at[here] = np.where(code >= 0, code, k)
+    return _Routes(agent, received)
+
+
 def _irregular(table: OutcomeTable, network: Network) -> NDArray[np.bool_]:
     """Return which routes, shape (S, Q), need the live router."""
     limited = network.limits != Limits()
-    picks = type(network.policy) not in POLICIES.values() and any(len(to) > 1 for to in network.edges.values())
+    plain = isinstance(network.policy, PoolPolicy) or network.policy.name in POLICIES
+    picks = not plain and any(len(to) > 1 for to in network.edges.values())
     if limited or picks:
         return np.ones((table.shape[0], table.shape[2]), dtype=bool)
     return np.asarray(table.failed.any(axis=1), dtype=np.bool_)
@@ -179,25 +242,35 @@ def _routed(table: OutcomeTable, network: Network, which: NDArray[np.bool_]) -> 
     yield from asyncio.run(route_all())
 
 
-def _regular(table: OutcomeTable, decided: NDArray[np.bool_], chain: list[int], s: int, q: int) -> Trace:
+def _regular(table: OutcomeTable, routes: _Routes, order: list[int], s: int, q: int) -> Trace:
     """Return the trace of a route in which no agent broke and no limit held."""
-    hops: list[Hop] = []
-    for a in chain:
-        row, answers = table.cell(s, a, q), bool(decided[s, a, q])
+    answering = int(routes.agent[s, q])
+    path = [a for a in order if routes.received[s, a, q]]
+    hops = [_hop(table.cell(s, a, q), answers=a == answering and a == path[-1]) for a in path]
+    if path[-1] != answering:
+        row = table.cell(s, answering, q)
         hops.append(
-            Hop(
-                agent=row.agent,
-                decision="answer" if answers else "reject",
-                confidence=row.confidence,
-                usage=Usage(row.prompt_tokens, row.answer_tokens if answers else 0),
-                cost=row.answer_cost if answers else row.look_cost,
-                seconds=row.look_seconds + row.answer_seconds if answers else row.look_seconds,
+            replace(
+                _hop(row, answers=True),
+                usage=Usage(0, row.answer_tokens),
+                cost=row.answer_cost - row.look_cost,
+                seconds=row.answer_seconds,
+                reason="recall",
             )
         )
-        if answers:
-            break
-    answer: str | None = table.answer[s, chain[len(hops) - 1], q]
+    answer: str | None = table.answer[s, answering, q]
     return Trace(query_id=table.query_ids[q], scenario=table.scenarios[s], hops=tuple(hops), answer=answer)
+
+
+def _hop(row: Outcome, *, answers: bool) -> Hop:
+    return Hop(
+        agent=row.agent,
+        decision="answer" if answers else "reject",
+        confidence=row.confidence,
+        usage=Usage(row.prompt_tokens, row.answer_tokens if answers else 0),
+        cost=row.answer_cost if answers else row.look_cost,
+        seconds=row.look_seconds + row.answer_seconds if answers else row.look_seconds,
+    )
 
 
 def _score(table: OutcomeTable, trace: Trace, s: int, q: int) -> float:
