@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from disrouter.agents.recorded import RecordedAgent, Recording
 from disrouter.errors import DataError
 from disrouter.evaluation.methods import Choice
-from disrouter.evaluation.outcomes import Outcome, OutcomeTable
+from disrouter.evaluation.outcomes import Outcome, OutcomeTable, distinct
 from disrouter.network import Limits, Network
 from disrouter.policies import ANSWER, POLICIES, PoolPolicy, Views
 from disrouter.types import Hop, Query, Trace, Usage
@@ -62,7 +62,9 @@ def accepted(table: OutcomeTable, network: Network) -> NDArray[np.bool_]:
 
     This is the local decision if the agent were asked first, whoever was asked before it in truth.
     """
-    words = np.where(table.accepts >= 0, table.accepts == 1, np.isnan(table.confidence) | (table.confidence > 0.5))
+    said, confidences = distinct(table.accepts), distinct(table.confidence)
+    words = np.where(said >= 0, said == 1, np.isnan(confidences) | (confidences > 0.5))
+    words = np.broadcast_to(words, table.shape)
     decided = np.ones(table.shape, dtype=bool)
     policy = network.policy
     for a, name in enumerate(table.agents):
@@ -75,7 +77,8 @@ def accepted(table: OutcomeTable, network: Network) -> NDArray[np.bool_]:
                 decided[s, a] = alone == ANSWER
             else:
                 decided[s, a] = policy.accepts(confidence, words[s, a], scenario)
-    return decided & ~table.failed
+    decided &= ~table.failed
+    return decided
 
 
 def replay(table: OutcomeTable, network: Network) -> Replay:
@@ -84,11 +87,12 @@ def replay(table: OutcomeTable, network: Network) -> Replay:
     agent, received = routes.agent, routes.received
     answered = np.zeros(table.shape, dtype=bool)
     np.put_along_axis(answered, agent[:, None], True, axis=1)
-    at = agent[:, None]
-    score = np.take_along_axis(table.score, at, axis=1)[:, 0]
-    cost = np.take_along_axis(table.answer_cost, at, axis=1)[:, 0]
-    looks = np.where(received & ~answered, table.look_cost, 0.0).sum(axis=1)
-    cost_full = looks + cost
+    score, cost, cost_full = (np.empty(agent.shape) for _ in range(3))
+    for s in range(len(agent)):  # one scenario at a time: the looks of all would be as large as the table
+        at = agent[s][None]
+        score[s] = np.take_along_axis(table.score[s], at, axis=0)[0]
+        cost[s] = np.take_along_axis(table.answer_cost[s], at, axis=0)[0]
+        cost_full[s] = np.where(received[s] & ~answered[s], table.look_cost[s], 0.0).sum(axis=0) + cost[s]
     for s, q, trace in _routed(table, network, _irregular(table, network)):
         places = [table.agent_index(hop.agent) for hop in trace.hops]
         received[s, :, q] = answered[s, :, q] = False

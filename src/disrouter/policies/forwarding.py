@@ -14,7 +14,9 @@ The rule is two-sided: an agent answers because it is sure, and also because nob
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar
@@ -122,25 +124,36 @@ class ValueOfForwarding:
         here, plan = tables.place(views.agent), tables.plan(views.scenario)
         if not tables.after[here]:
             return np.full(n, ANSWER)
-        grade = np.zeros(n, dtype=np.int64)
-        bands: dict[int, IntArray] = {}
-        for name, confidence in views.upstream.items():
-            there = tables.place(name)
-            bands[there] = tables.agents[there].bands_of(confidence)
-            if self.grades:
-                grade = np.where(views.consulted[name], tables.agents[there].moves[grade, bands[there]], grade)
-        band = tables.agents[here].bands_of(views.confidence)
-        best, code = plan.own[here][grade, band], np.full(n, ANSWER)
+        # The columns a verdict rests on: the own band, and for everyone asked before its band (0: not asked).
+        columns = [tables.agents[here].bands_of(views.confidence)]
+        seen = {tables.place(name): name for name in views.upstream} if self.grades or self.recall else {}
+        for there, name in seen.items():
+            band = tables.agents[there].bands_of(views.upstream[name])
+            columns.append(np.where(views.consulted[name], band + 1, 0))
+        sizes = [len(tables.agents[place].edges) + 3 for place in (here, *seen)]
+        # Many queries look alike: each kind is decided once.
+        kinds, kind = _kinds(columns, sizes) if n > 1 else (columns, None)
+        code = self._decided(tables, plan, here, kinds[0], dict(zip(seen, kinds[1:], strict=True)))
+        return code if kind is None else code[kind]
+
+    def _decided(
+        self, tables: _Tables, plan: _Plan, here: int, band: IntArray, upstream: Mapping[int, IntArray]
+    ) -> IntArray:
+        """Return the codes by the own bands and by those of everyone asked before (0: not asked; else one more)."""
+        grade = np.zeros(len(band), dtype=np.int64)
+        if self.grades:
+            for there, seen in upstream.items():
+                grade = np.where(seen > 0, tables.agents[there].moves[grade, seen - 1], grade)
+        best, code = plan.own[here][grade, band], np.full(len(band), ANSWER)
         grade = tables.agents[here].moves[grade, band]
         if self.recall:
-            for there, its_band in bands.items():
-                consulted = views.consulted[tables.names[there]]
-                value = np.where(consulted, plan.recalled[there][grade, its_band], -np.inf)
+            for there, seen in upstream.items():
+                value = np.where(seen > 0, plan.recalled[there][grade, seen - 1], -np.inf)
                 better = value > best
                 best, code = np.where(better, value, best), np.where(better, -2 - there, code)
-        standing = best if self.recall else np.full(n, -np.inf)
+        look_up = _Between(grade, best if self.recall else np.full(len(band), -np.inf))
         for there in tables.after[here]:
-            value = _at(plan.ask[there], grade, standing)
+            value = look_up(plan.ask[there])
             # Looking once more must promise something: in a tie the query has travelled enough.
             better = value > best + 1e-9
             best, code = np.where(better, value, best), np.where(better, there, code)
@@ -247,27 +260,56 @@ class _Tables:
             if after:
                 standing = np.maximum(mine, levels)
                 moved = agent.moves[:, :bands]
-                onward = np.max(
-                    [_at(ask[other], moved[:, :, None], standing if recall else levels) for other in after], axis=0
-                )
+                look_up = _Between(moved[:, :, None], standing if recall else levels)
+                onward = look_up(ask[after[0]])
+                for other in after[1:]:
+                    onward = np.maximum(onward, look_up(ask[other]))
                 mine = np.maximum(standing, onward) if recall else np.maximum(mine, onward)
             value = (agent.chance[:, :, None] * mine).sum(axis=1) - alpha * agent.look_cost - beta * agent.look_seconds
             ask[place] = np.broadcast_to(value, (len(agent.chance), len(levels)))
         return _Plan(own, recalled, ask)
 
 
-def _at(table: FloatArray, grade: IntArray, standing: FloatArray) -> FloatArray:
-    """Return a table's values between its levels of the standing value, linearly."""
-    if table.shape[1] == 1:
-        return np.broadcast_to(table[grade, 0], np.broadcast_shapes(grade.shape, standing.shape))
-    step = STANDING[2] - STANDING[1]
-    place = np.clip((standing - STANDING[1]) / step, 0.0, len(STANDING) - 2.0)
-    low = np.minimum(place.astype(np.int64), len(STANDING) - 3)
-    share = place - low
-    between = (1.0 - share) * table[grade, low + 1] + share * table[grade, low + 2]
-    # Below the levels there is practically nothing at hand.
-    values: FloatArray = np.where(standing < STANDING[1], table[grade, 0], between)
-    return values
+class _Between:
+    """Values between a table's levels of the standing value, linearly: the places are found once for many tables."""
+
+    def __init__(self, grade: IntArray, standing: FloatArray) -> None:
+        """Take grades and standing values, which need not be of one shape."""
+        self._shape = np.broadcast_shapes(grade.shape, standing.shape)
+        step = STANDING[2] - STANDING[1]
+        place = np.clip((standing - STANDING[1]) / step, 0.0, len(STANDING) - 2.0)
+        low = np.minimum(place.astype(np.int64), len(STANDING) - 3)
+        self._grade, self._share = grade, place - low
+        self._low = grade * len(STANDING) + low + 1
+        # Below the levels there is practically nothing at hand.
+        self._below = standing < STANDING[1]
+        self._any_below = bool(self._below.any())
+
+    def __call__(self, table: FloatArray) -> FloatArray:
+        """Return the values of a table, shape (G, levels); one of a single level does not depend on the standing."""
+        if table.shape[1] == 1:
+            return np.broadcast_to(table[self._grade, 0], self._shape)
+        flat = table.ravel()
+        values: FloatArray = (1.0 - self._share) * flat[self._low] + self._share * flat[self._low + 1]
+        if self._any_below:
+            values = np.where(self._below, table[self._grade, 0], values)
+        return values
+
+
+def _kinds(columns: Sequence[IntArray], sizes: Sequence[int]) -> tuple[Sequence[IntArray], IntArray | None]:
+    """Return columns without repeated rows, and the place of every row among what is left; None if none were dropped.
+
+    ``sizes`` bounds the values of each column. Where there are more possible rows than rows, nothing is gained.
+    """
+    space = math.prod(sizes)
+    if space > len(columns[0]):
+        return columns, None
+    key = np.ravel_multi_index(tuple(columns), tuple(sizes))
+    found = np.zeros(space, dtype=np.int64)
+    found[key] = 1
+    present = np.flatnonzero(found)
+    found[present] = np.arange(len(present))
+    return np.unravel_index(present, tuple(sizes)), found[key]
 
 
 def _agent(competence: Competence, card: AgentCard, grades: FloatArray) -> _Agent:
