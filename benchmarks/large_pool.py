@@ -2,14 +2,13 @@
 
     python benchmarks/large_pool.py --out pool/
 
-23 agents are real models that run here: the five sizes with calibrated heads, the paper's checkpoints, and variants
-whose weights are rounded to 8, 4 or 3 bits (per row, to the nearest of evenly spaced steps; computed in float32, so
-they show what rounding does to answers and confidences, not what it saves). Nine are *simulated*: a perfect dispatcher
-of two real agents by skill, the larger one on a single skill and the smallest elsewhere, which is what a specialist of
-that skill would look like.
+21 agents are real models that run here: the five sizes (four with calibrated heads), the paper's checkpoints of the four,
+and variants of the four whose weights are rounded to 8, 4 or 3 bits (per row, to the nearest of evenly spaced steps;
+computed in float32, so they show what rounding does to answers and confidences, not what it saves). Eleven are
+*simulated*: a perfect dispatcher of two real agents by skill, the larger one on one skill (or two) and the smallest
+elsewhere, which is what a specialist of that skill would look like.
 
-A head reads the rounded model's own states. Whatever confidence an agent then has is calibrated (isotonic) on half of
-the validation queries; agent cards are measured on the other half.
+A head reads the rounded model's own states; nothing is calibrated here.
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ def main() -> None:
     """Run every agent over every set of queries and write one table per set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables; parts that are there are kept")
-    parser.add_argument("--validation", type=int, default=2100)
-    parser.add_argument("--test", type=int, default=1400)
+    parser.add_argument("--validation", type=int, default=1000)
+    parser.add_argument("--test", type=int, default=500)
     arguments = parser.parse_args()
 
     suite = LabSuite()
@@ -74,9 +73,7 @@ def real_agents(folder: Path) -> Iterator[tuple[str, TransformersAgent]]:
         trained = CHECKPOINTS / ("base" if size == "agent-5" else "calibrated") / size
         how = "none" if size == "agent-5" else "head"
         yield from _named(size, price, trained, how)
-        for bits, share in ROUNDED.items():
-            if size == "agent-5" and bits == 3:
-                continue
+        for bits, share in ROUNDED.items() if how == "head" else ():
             made = folder / f"{size}-int{bits}"
             round_weights(trained, made, bits)
             yield from _named(made.name, price * share, made, how)
@@ -127,10 +124,10 @@ def _said(head: Path) -> dict[str, object]:
 
 
 def with_specialists(table: OutcomeTable) -> OutcomeTable:
-    """Return the table with nine simulated specialists: two real agents, dispatched by skill."""
+    """Return the table with eleven simulated specialists: two real agents, dispatched by skill."""
     skills = np.array(table.datasets)
-    kinds = [*IN_DOMAIN[:6], *OUT_OF_DOMAIN[:3]]
-    made = [(f"specialist-{skill} (simulated)", skills == skill) for skill in kinds]
+    made = [(f"specialist-{skill} (simulated)", skills == skill) for skill in (*IN_DOMAIN, *OUT_OF_DOMAIN)]
+    made.append(("specialist-two-skills (simulated)", np.isin(skills, IN_DOMAIN[:2])))
     one, other = table.agent_index("agent-4"), table.agent_index("agent-1")
 
     def cube(name: str) -> NDArray[np.generic]:

@@ -207,7 +207,7 @@ def test_all_problems_of_a_file_are_reported_at_once(folder: Path) -> None:
         "agents[1].price.look_share: 2 is not allowed; give a number from 0 to 1, the share of the cost that a look "
         "takes (default 0.1)",
         "agents[1].modle: unknown key; known: name, backend, model, price, self_assessment, context_length, "
-        "max_tokens, rejection, scenario_prompt, card, always_answers; did you mean 'model'?",
+        "max_tokens, rejection, scenario_prompt, card, seconds, always_answers; did you mean 'model'?",
         "limits.max_hops: 0 is not allowed; give a whole number from 1, the most agents asked per query",
         "scenaro: unknown key; known: name, agents, cost_unit, edges, policy, scenario, limits; did you mean "
         "'scenario'?",

@@ -202,7 +202,8 @@ def _normalised(logs: Floats) -> tuple[Floats, Floats]:
     most = logs.max(axis=0)
     weights = np.exp(logs - most)
     total = weights.sum(axis=0)
-    return weights / total, most + np.log(total)
+    belief: Floats = weights / total
+    return belief, most + np.log(total)
 
 
 def _chances(agent: _Said, belief: Floats) -> tuple[Floats, Floats]:
@@ -221,7 +222,7 @@ def _evidence(agent: _Said, speaks: Floats, solves: Floats) -> Floats:
     logs: Floats = (
         np.log(speaks)[:, agent.band] + agent.score * np.log(right) + (1.0 - agent.score) * np.log(1.0 - right)
     )
-    return logs
+    return np.asarray(logs, dtype=np.float64)
 
 
 def _logs_from(table: OutcomeTable, known: Mapping[str, Competence]) -> Floats:
@@ -234,7 +235,7 @@ def _logs_from(table: OutcomeTable, known: Mapping[str, Competence]) -> Floats:
         solves = np.clip(np.array(competence.solves), 1e-3, 1 - 1e-3)
         speaks = np.clip(np.array(competence.speaks), 1e-6, 1.0)
         logs = logs + _evidence(_Said(competence.bands, band, score), speaks, solves)
-    return logs
+    return np.asarray(logs, dtype=np.float64)
 
 
 def _scale(

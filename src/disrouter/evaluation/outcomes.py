@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disrouter.errors import DataError, UnknownNameError
-from disrouter.types import Price, QueryPrice, Scenario
+from disrouter.types import Price, QueryPrice, Scenario, Seconds
 
 __all__ = ["CELLS", "FloatCube", "IntCube", "ObjectCube", "Outcome", "OutcomeTable", "distinct"]
 
@@ -328,6 +328,23 @@ class OutcomeTable:
                 answer[:, i] = (price.input * read + price.output * wrote) / 1e6 / price.unit
         look, answer = np.broadcast_to(look, self.shape), np.broadcast_to(answer, self.shape)
         return replace(self, look_cost=look, answer_cost=answer)
+
+    def timed(self, seconds: Mapping[str, Seconds]) -> OutcomeTable:
+        """Return the table with these seconds in place of the measured ones; those that broke keep theirs."""
+        if not seconds:
+            return self
+        ok, cells = ~self.failed, {}
+        for name, part in (("look_seconds", "look"), ("answer_seconds", "answer")):
+            cells[name] = getattr(self, name).copy()
+            for agent, set_ in seconds.items():
+                i = self.agent_index(agent)
+                cells[name][:, i] = np.where(ok[:, i], getattr(set_, part), cells[name][:, i])
+        return replace(self, look_seconds=cells["look_seconds"], answer_seconds=cells["answer_seconds"])
+
+    def weighing(self, scenarios: Sequence[Scenario]) -> OutcomeTable:
+        """Return the table with the latency weights that scenarios of the same names have here; files hold none."""
+        betas = {scenario.name: scenario.beta for scenario in scenarios}
+        return replace(self, scenarios=tuple(replace(s, beta=betas.get(s.name, s.beta)) for s in self.scenarios))
 
 
 def distinct(cube: NDArray[Any]) -> NDArray[Any]:

@@ -40,7 +40,7 @@ class Replay:
 
 
 def fitted(table: OutcomeTable, network: Network) -> OutcomeTable:
-    """Return the table of the network's agents at the network's prices.
+    """Return the table of the network's agents at the network's prices, and with the seconds that it sets.
 
     Raises:
         DataError: The network has an agent that the table has no outcomes of.
@@ -54,7 +54,8 @@ def fitted(table: OutcomeTable, network: Network) -> OutcomeTable:
             hint="evaluate the network itself, or drop the agent with `network.without(...)`",
         )
     prices = {name: agent.card.price for name, agent in network.agents.items()}
-    return table.select(agents=list(network.agents)).repriced(prices)
+    seconds = {name: agent.card.seconds for name, agent in network.agents.items() if agent.card.seconds is not None}
+    return table.select(agents=list(network.agents)).repriced(prices).timed(seconds)
 
 
 def accepted(table: OutcomeTable, network: Network) -> NDArray[np.bool_]:
@@ -87,12 +88,14 @@ def replay(table: OutcomeTable, network: Network) -> Replay:
     agent, received = routes.agent, routes.received
     answered = np.zeros(table.shape, dtype=bool)
     np.put_along_axis(answered, agent[:, None], True, axis=1)
-    score, cost, cost_full = (np.empty(agent.shape) for _ in range(3))
+    score, cost, cost_full, seconds = (np.empty(agent.shape) for _ in range(4))
     for s in range(len(agent)):  # one scenario at a time: the looks of all would be as large as the table
         at = agent[s][None]
         score[s] = np.take_along_axis(table.score[s], at, axis=0)[0]
         cost[s] = np.take_along_axis(table.answer_cost[s], at, axis=0)[0]
         cost_full[s] = np.where(received[s] & ~answered[s], table.look_cost[s], 0.0).sum(axis=0) + cost[s]
+        seconds[s] = np.take_along_axis(table.answer_seconds[s], at, axis=0)[0]
+        seconds[s] += np.where(received[s], table.look_seconds[s], 0.0).sum(axis=0)
     for s, q, trace in _routed(table, network, _irregular(table, network)):
         places = [table.agent_index(hop.agent) for hop in trace.hops]
         received[s, :, q] = answered[s, :, q] = False
@@ -102,8 +105,8 @@ def replay(table: OutcomeTable, network: Network) -> Replay:
         if last >= 0:
             answered[s, last, q] = True
         score[s, q] = 0.0 if last < 0 else table.score[s, last, q]
-        cost[s, q], cost_full[s, q] = trace.cost, trace.cost_full
-    choice = Choice(agent=agent, score=score, cost=cost, cost_full=cost_full)
+        cost[s, q], cost_full[s, q], seconds[s, q] = trace.cost, trace.cost_full, trace.seconds
+    choice = Choice(agent=agent, score=score, cost=cost, cost_full=cost_full, seconds=seconds)
     return Replay(choice=choice, received=received, answered=answered)
 
 

@@ -36,7 +36,7 @@ from disrouter.policies.contract import (
     Views,
 )
 from disrouter.policies.simple import is_number
-from disrouter.types import AgentCard, Scenario, Usage
+from disrouter.types import AgentCard, Scenario, Seconds, Usage
 
 if TYPE_CHECKING:
     from disrouter.policies.contract import FloatArray, IntArray
@@ -323,6 +323,7 @@ def _agent(competence: Competence, card: AgentCard, grades: FloatArray) -> _Agen
     unsaid = grades @ (speaks * solves).sum(axis=1)
     # The nearest belief, by the angle between square roots (Hellinger); chances to solve are what it is used for.
     nearest = np.argmax(np.sqrt(joint) @ np.sqrt(grades).T, axis=2)
+    seconds = card.seconds or Seconds(look=competence.look_seconds, answer=competence.answer_seconds)
     usage = Usage(round(competence.prompt_tokens), round(competence.answer_tokens))
     look_cost = card.price.of(Usage(usage.prompt_tokens, 0), answered=False)
     return _Agent(
@@ -333,8 +334,8 @@ def _agent(competence: Competence, card: AgentCard, grades: FloatArray) -> _Agen
         moves=np.column_stack([nearest, np.arange(len(grades))]),
         look_cost=look_cost,
         answer_cost=card.price.of(usage, answered=True) - look_cost,
-        look_seconds=competence.look_seconds,
-        answer_seconds=competence.answer_seconds,
+        look_seconds=seconds.look,
+        answer_seconds=seconds.answer,
     )
 
 
