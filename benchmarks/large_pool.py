@@ -2,7 +2,7 @@
 
     python benchmarks/large_pool.py --out pool/
 
-21 agents are real models that run here: the five sizes (four with calibrated heads), the paper's checkpoints of the four,
+21 agents are real models that run here: five sizes (four with calibrated heads), the paper's checkpoints of the four,
 and variants of the four whose weights are rounded to 8, 4 or 3 bits (per row, to the nearest of evenly spaced steps;
 computed in float32, so they show what rounding does to answers and confidences, not what it saves). Eleven are
 *simulated*: a perfect dispatcher of two real agents by skill, the larger one on one skill (or two) and the smallest

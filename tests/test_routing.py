@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from disrouter.agents import Script, ScriptedAgent
 from disrouter.errors import InterruptedRunError, ModelError, RunError
+from disrouter.evaluation.traces import trace_from_json, trace_line, trace_to_json
 from disrouter.network import Limits, Network
 from disrouter.policies import Pass, Recall, Threshold, Verdict, View
 from disrouter.routing import cost_expected, limit_reached
@@ -588,6 +590,29 @@ def test_a_recalled_agent_pays_for_its_answer_in_a_hop_of_its_own() -> None:
     assert trace.cost_full == pytest.approx(0.24)
     assert trace.hops[2].usage == Usage(0, 3)
     assert (trace.agent, trace.answer) == ("small", "small says so")
+
+
+class Timed(ScriptedAgent):
+    """An agent that took a second to its first word and three to its last."""
+
+    async def answer(self, *arguments: Any) -> AsyncIterator[str | Completion]:
+        async for piece in super().answer(*arguments):
+            yield replace(piece, first_token_seconds=1.0, seconds=3.0) if isinstance(piece, Completion) else piece
+
+
+def test_the_first_text_comes_after_every_look() -> None:
+    trace = route(rejecting("small", 0.1, delay=0.01), Timed("large", cost=0.9, confidence=0.9, delay=0.02))
+
+    # small looked for .01, large for .02, and then it took 1 s
+    assert trace.hops[1].first_token_seconds == pytest.approx(1.02)
+    assert trace.first_token_seconds == pytest.approx(1.03)
+    assert trace.seconds == pytest.approx(3.03)
+    assert trace_from_json(trace_to_json(trace, timings=True)) == trace
+    assert "first_token_seconds" not in trace_line(trace)
+
+
+def test_where_nobody_timed_it_the_first_text_has_no_seconds() -> None:
+    assert route(answering("small")).first_token_seconds is None
 
 
 def test_seconds_of_a_recall_are_those_of_the_answer_alone() -> None:
