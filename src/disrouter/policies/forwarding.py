@@ -14,6 +14,7 @@ The rule is two-sided: an agent answers because it is sure, and also because nob
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -64,6 +65,9 @@ class ValueOfForwarding:
     floor: float = 0.0
     """In [0, 1]: nobody who can pass on answers with a smaller chance to be right. See ``--max-accuracy-drop``."""
 
+    thrift: float = 1.0
+    """From 1: how many times alpha counts when deciding. Above 1 where a budget is tighter than any scenario."""
+
     _pool: _Tables | None = field(default=None, repr=False, compare=False)
 
     name: ClassVar[str] = "value-of-forwarding"
@@ -78,7 +82,12 @@ class ValueOfForwarding:
         if not is_number(self.floor) or not 0.0 <= self.floor <= 1.0:
             raise ConfigError(
                 f"Policy '{self.name}': floor {self.floor!r} is not a number from 0 to 1.",
-                hint="0 sets no floor; `disrouter cards floor` finds the one that keeps a promised accuracy",
+                hint="0 sets no floor; `disrouter tune --max-accuracy-drop` finds one that keeps a promise",
+            )
+        if not is_number(self.thrift) or not 1.0 <= self.thrift < math.inf:
+            raise ConfigError(
+                f"Policy '{self.name}': thrift {self.thrift!r} is not a number from 1.",
+                hint="1 weighs cost as the scenario says; `disrouter tune --budget` finds what keeps a budget",
             )
 
     def bound(self, pool: Pool) -> ValueOfForwarding:
@@ -222,7 +231,7 @@ class _Tables:
 
     def plan(self, scenario: Scenario) -> _Plan:
         """Return the values of a scenario, made on first use."""
-        key = scenario.alpha, scenario.beta
+        key = scenario.alpha * self._policy.thrift, scenario.beta
         with self._lock:
             plan = self._plans.pop(key, None) or self._induced(*key)
             self._plans[key] = plan
