@@ -15,6 +15,7 @@ The rule is two-sided: an agent answers because it is sure, and also because nob
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -44,6 +45,9 @@ __all__ = ["ValueOfForwarding"]
 
 STANDING = np.concatenate([[-np.inf], np.linspace(-1.0, 1.0, 33)])
 """Values that the best answer at hand may have while others are asked: the levels of the tables' last axis."""
+
+TIE = 1e-9
+"""Looking once more must promise at least this much: in a tie the query has travelled enough."""
 
 SCENARIOS_KEPT = 64
 """Scenarios whose tables are kept: a service may be asked for any alpha."""
@@ -104,22 +108,34 @@ class ValueOfForwarding:
         Raises:
             ConfigError: The policy is not bound to a pool.
         """
-        known = {name: _column(confidence) for name, confidence in view.upstream}
-        code = int(
-            self.decide_many(
-                Views(
-                    agent=view.card.name,
-                    scenario=view.scenario,
-                    confidence=_column(view.confidence),
-                    upstream=known,
-                    consulted={name: np.ones(1, dtype=bool) for name in known},
-                )
-            )[0]
-        )
+        tables = self._tables
+        here, plan = tables.place(view.card.name), tables.plan(view.scenario)
+        if not tables.after[here]:
+            return Accept()
+        # The steps of decide_many, one number at a time: a thousandth of a second would be long here.
+        grade = 0
+        seen: list[tuple[int, int]] = []
+        for name, confidence in view.upstream:
+            there = tables.place(name)
+            seen.append((there, tables.agents[there].band_of(confidence)))
+            if self.grades:
+                grade = tables.agents[there].moves[grade, seen[-1][1]]
+        band = tables.agents[here].band_of(view.confidence)
+        best, code = plan.own[here][grade, band], ANSWER
+        grade = tables.agents[here].moves[grade, band]
+        if self.recall:
+            for there, its_band in seen:
+                value = plan.recalled[there][grade, its_band]
+                if value > best:
+                    best, code = value, -2 - there
+        standing = best if self.recall else -np.inf
+        for there in tables.after[here]:
+            value = _at_one(plan.ask[there], grade, standing)
+            if value > best + TIE:
+                best, code = value, there
         if code == ANSWER:
             return Accept()
-        names = self._tables.names
-        return Pass(names[code]) if code >= 0 else Recall(names[-2 - code])
+        return Pass(tables.names[code]) if code >= 0 else Recall(tables.names[-2 - code])
 
     def decide_many(self, views: Views) -> IntArray:
         """Say what becomes of n queries, as codes of :class:`~disrouter.policies.contract.PoolPolicy`; shape (n,).
@@ -150,8 +166,7 @@ class ValueOfForwarding:
         standing = best if self.recall else np.full(n, -np.inf)
         for there in tables.after[here]:
             value = _at(plan.ask[there], grade, standing)
-            # Looking once more must promise something: in a tie the query has travelled enough.
-            better = value > best + 1e-9
+            better = value > best + TIE
             best, code = np.where(better, value, best), np.where(better, there, code)
         return code
 
@@ -170,6 +185,7 @@ class _Agent:
     """What the tables hold of one agent, whatever the scenario; G grades, B bands and one more for no confidence."""
 
     edges: FloatArray
+    edges_listed: list[float]
     chance: FloatArray
     """Chance of each band in each grade, shape (G, B)."""
 
@@ -188,6 +204,12 @@ class _Agent:
 
     look_seconds: float
     answer_seconds: float
+
+    def band_of(self, confidence: float | None) -> int:
+        """Return the band of one confidence, as :meth:`bands_of` does."""
+        if confidence is None or confidence != confidence:
+            return len(self.edges) + 1
+        return bisect_right(self.edges_listed, confidence)
 
     def bands_of(self, confidence: FloatArray) -> IntArray:
         """Return the band of every confidence; the last one stands for none."""
@@ -256,9 +278,8 @@ class _Tables:
             if after:
                 standing = np.maximum(mine, levels)
                 moved = agent.moves[:, :bands]
-                onward = np.max(
-                    [_at(ask[other], moved[:, :, None], standing if recall else levels) for other in after], axis=0
-                )
+                best = np.max([ask[other] for other in after], axis=0)
+                onward = _at(best, moved[:, :, None], standing if recall else levels)
                 mine = np.maximum(standing, onward) if recall else np.maximum(mine, onward)
             value = (agent.chance[:, :, None] * mine).sum(axis=1) - alpha * agent.look_cost - beta * agent.look_seconds
             ask[place] = np.broadcast_to(value, (len(agent.chance), len(levels)))
@@ -279,6 +300,16 @@ def _at(table: FloatArray, grade: IntArray, standing: FloatArray) -> FloatArray:
     return values
 
 
+def _at_one(table: FloatArray, grade: int, standing: float) -> float:
+    """Return what :func:`_at` returns, for one grade and standing value."""
+    if table.shape[1] == 1 or standing < STANDING[1]:
+        return float(table[grade, 0])
+    place = min(max((standing - STANDING[1]) / (STANDING[2] - STANDING[1]), 0.0), len(STANDING) - 2.0)
+    low = min(int(place), len(STANDING) - 3)
+    share = place - low
+    return float((1.0 - share) * table[grade, low + 1] + share * table[grade, low + 2])
+
+
 def _agent(competence: Competence, card: AgentCard, grades: FloatArray) -> _Agent:
     """Return an agent's tables on the grades (G, Z) of its scale."""
     speaks, solves = np.array(competence.speaks), np.array(competence.solves)
@@ -294,6 +325,7 @@ def _agent(competence: Competence, card: AgentCard, grades: FloatArray) -> _Agen
     look_cost = card.price.of(Usage(usage.prompt_tokens, 0), answered=False)
     return _Agent(
         edges=np.array(competence.bands),
+        edges_listed=list(competence.bands),
         chance=chance,
         right=np.column_stack([right, unsaid]),
         known_right=np.column_stack([grades @ solves, unsaid]),
@@ -334,7 +366,3 @@ def _after(pool: Pool, *, everyone: bool) -> list[tuple[int, ...]]:
         behind = {further for to in direct for further in reached[to]}
         reached[place] = tuple(sorted({*direct, *behind})) if everyone else tuple(direct)
     return reached
-
-
-def _column(confidence: float | None) -> FloatArray:
-    return np.array([np.nan if confidence is None else confidence])
