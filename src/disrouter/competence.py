@@ -8,7 +8,7 @@ trained again when an agent comes, goes or changes its price.
 The file ``agent-card.json`` in an agent's folder holds it:
 
     {"schema": 1, "agent": "agent-1", "model": "<digest of the weights>",
-     "scale": {"prior": [...], "grades": [{"0": 0.25, "3": 0.75}, ...]},
+     "scale": {"prior": [...], "grades": ["0:0.25 3:0.75", ...]},
      "bands": [...], "speaks": [[...], ...], "solves": [[...], ...],
      "prompt_tokens": 11.2, "answer_tokens": 36.5, "look_seconds": 0.002, "answer_seconds": 0.05, "provenance": {...}}
 """
@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from disrouter.errors import ModelError
+from disrouter.files import write_text
 
-__all__ = ["COMPETENCE_FILE", "Competence", "DifficultyScale", "Matrix", "Row", "read_competence"]
+__all__ = ["COMPETENCE_FILE", "Competence", "DifficultyScale", "Matrix", "Row", "read_competence", "write_competence"]
 
 COMPETENCE_FILE = "agent-card.json"
 
@@ -144,6 +145,11 @@ class Competence:
         )
 
 
+def write_competence(competence: Competence, agent: str, path: Path) -> None:
+    """Write an agent's card file, whole or not at all."""
+    write_text(path, json.dumps(competence.to_json(agent), ensure_ascii=False, allow_nan=False) + "\n")
+
+
 def read_competence(path: Path, *, model: Callable[[], str] | None = None) -> Competence | None:
     """Return the competence of a card file (or of the one in an agent's folder), or None if there is none.
 
@@ -173,13 +179,19 @@ def read_competence(path: Path, *, model: Callable[[], str] | None = None) -> Co
 
 def _scale(value: Mapping[str, Any]) -> DifficultyScale:
     prior = _row(value["prior"])
-    grades = [{int(z): float(share) for z, share in grade.items()} for grade in value["grades"]]
-    return DifficultyScale(prior, tuple(tuple(grade.get(z, 0.0) for z in range(len(prior))) for grade in grades))
+    return DifficultyScale(prior, tuple(_dense(grade, len(prior)) for grade in value["grades"]))
 
 
-def _sparse(grade: Row) -> dict[str, float]:
-    """Return a belief without the classes that it rules out: most beliefs rule out most classes."""
-    return {str(z): share for z, share in enumerate(grade) if share > 0.0}
+def _sparse(grade: Row) -> str:
+    """Return a belief as text, without the classes that it rules out: most beliefs rule out most classes."""
+    return " ".join(f"{z}:{share:g}" for z, share in enumerate(grade) if share > 0.0)
+
+
+def _dense(grade: str, classes: int) -> Row:
+    shares = {int(z): float(share) for z, _, share in (part.partition(":") for part in grade.split())}
+    if shares and not 0 <= min(shares) <= max(shares) < classes:
+        raise ValueError(f"grade {grade!r} speaks of classes beyond the scale's {classes}")
+    return tuple(shares.get(z, 0.0) for z in range(classes))
 
 
 def _row(values: Sequence[Any]) -> Row:

@@ -16,12 +16,15 @@ from disrouter.cli._options import examples_as_typed
 from disrouter.cli.agents import agents
 from disrouter.cli.ask import ask
 from disrouter.cli.calibrate import calibrate
+from disrouter.cli.cards import cards
 from disrouter.cli.demo import demo
 from disrouter.cli.eval import evaluate
 from disrouter.cli.lab import lab
+from disrouter.cli.ladder import ladder
 from disrouter.cli.profile import profile
 from disrouter.cli.recipes import recipes
 from disrouter.cli.train import train
+from disrouter.cli.tune import tune
 
 __all__ = ["cli", "main"]
 
@@ -40,7 +43,7 @@ def cli(traceback: bool) -> None:
     """
 
 
-for command in (demo, ask, evaluate, profile, train, calibrate, agents, recipes, lab):
+for command in (demo, ask, evaluate, ladder, tune, profile, train, calibrate, cards, agents, recipes, lab):
     cli.add_command(command)
 
 

@@ -57,7 +57,7 @@ def policy_option(function: F) -> F:
     return click.option(
         "--policy",
         metavar="NAME",
-        help="Decide by this policy instead of the network's: own-word, paper, threshold=0.7.",
+        help="Decide by this policy instead of the network's: own-word, paper, value-of-forwarding, threshold=0.7.",
     )(function)
 
 

@@ -40,6 +40,7 @@ _REASONS = {
     "max_cost": "it would have passed on, but the next agent would break the limit on cost (max_cost)",
     "max_seconds": "it would have passed on, but the time is up (max_seconds)",
     "fallback": "it had passed on, but everybody after it broke",
+    "recall": "it had passed on, but nobody left is worth asking: it is the best of those that looked",
 }
 
 
@@ -93,7 +94,7 @@ def answer_lines(trace: Trace, glyphs: Glyphs, *, reference: str | None = None) 
 
 def cost_lines(trace: Trace, network: Network) -> Iterator[Text]:
     """Yield what the route cost, and what it saved against always asking the costliest agent."""
-    before = [hop for hop in trace.hops if hop.decision != "answer"]
+    before = [hop for hop in trace.hops if hop.agent != trace.agent]
     paid = trace.cost_full
     if trace.agent is None:
         yield Text(f"    cost {_cost(paid)} for the looks, and no answer")

@@ -23,7 +23,7 @@ from disrouter.evaluation.outcomes import OutcomeTable
 from disrouter.evaluation.summary import Summary
 from disrouter.files import replacing
 
-__all__ = ["draw_all", "draw_answers", "draw_plane", "draw_reliability", "draw_utility", "save"]
+__all__ = ["draw_all", "draw_answers", "draw_plane", "draw_reliability", "draw_utility", "figure_of", "save"]
 
 INK, MUTED, GRID = "#222222", "#6b6b6b", "#e3e3e3"
 
@@ -92,7 +92,7 @@ def save(figure: Figure, path: Path) -> Path:
 def draw_utility(summary: Summary) -> Figure:
     """Draw utility with its 95 % interval, by method and scenario."""
     scenarios = _scenarios(summary)
-    with _figure(9, 4.8) as figure:
+    with figure_of(9, 4.8) as figure:
         axes = figure.subplots()
         width = 0.82 / len(METHODS)
         for i, method in enumerate(METHODS):
@@ -140,7 +140,7 @@ def draw_utility(summary: Summary) -> Figure:
 def draw_plane(summary: Summary) -> Figure:
     """Draw accuracy against cost: every agent alone with their Pareto front, and the methods by scenario."""
     scenarios = _scenarios(summary)
-    with _figure(9, 5.6) as figure:
+    with figure_of(9, 5.6) as figure:
         axes = figure.subplots()
         points = sorted((agent.cost, agent.accuracy, agent.agent) for agent in summary.agents)
         front = _front([(cost, accuracy) for cost, accuracy, _ in points])
@@ -188,7 +188,7 @@ def draw_plane(summary: Summary) -> Figure:
 def draw_answers(summary: Summary) -> Figure:
     """Draw which share of the queries each agent answers in the network, by scenario."""
     scenarios = _scenarios(summary)
-    with _figure(9, 1.9 + 0.62 * len(scenarios)) as figure:
+    with figure_of(9, 1.9 + 0.62 * len(scenarios)) as figure:
         axes = figure.subplots()
         shades = mpl.colormaps["cividis"](np.linspace(0.05, 0.95, len(summary.agents)))
         left = np.zeros(len(scenarios))
@@ -227,7 +227,7 @@ def draw_reliability(table: OutcomeTable, *, bins: int = 10, fewest: int = 5) ->
     titles = [scenario.name for scenario in table.scenarios]
     if all(np.array_equal(cube, cube[:1].repeat(len(cube), 0), equal_nan=True) for cube in (table.confidence, labels)):
         titles = ["in every scenario"]
-    with _figure(9 if len(titles) > 1 else 5.2, 4.0 if len(titles) > 1 else 5.2) as figure:
+    with figure_of(9 if len(titles) > 1 else 5.2, 4.0 if len(titles) > 1 else 5.2) as figure:
         panels: Sequence[Axes] = figure.subplots(1, len(titles), sharey=True, squeeze=False)[0]
         for s, (title, axes) in enumerate(zip(titles, panels, strict=True)):
             axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
@@ -263,7 +263,7 @@ def draw_reliability(table: OutcomeTable, *, bins: int = 10, fewest: int = 5) ->
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[Figure]:
+def figure_of(width: float, height: float) -> Iterator[Figure]:
     """Yield a figure in the house style, without pyplot and its global state."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")

@@ -15,16 +15,14 @@ The rule is two-sided: an agent answers because it is sure, and also because nob
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from threading import Lock
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from disrouter.competence import Competence
 from disrouter.errors import ConfigError
+from disrouter.policies._tables import Between, Plan, Tables, at_one, kinds_of
 from disrouter.policies.contract import (
     ANSWER,
     Accept,
@@ -36,18 +34,14 @@ from disrouter.policies.contract import (
     Views,
 )
 from disrouter.policies.simple import is_number
-from disrouter.types import AgentCard, Scenario, Seconds, Usage
 
 if TYPE_CHECKING:
-    from disrouter.policies.contract import FloatArray, IntArray
+    from disrouter.policies.contract import IntArray
 
 __all__ = ["ValueOfForwarding"]
 
-STANDING = np.concatenate([[-np.inf], np.linspace(-1.0, 1.0, 33)])
-"""Values that the best answer at hand may have while others are asked: the levels of the tables' last axis."""
-
-SCENARIOS_KEPT = 64
-"""Scenarios whose tables are kept: a service may be asked for any alpha."""
+TIE = 1e-9
+"""Looking once more must promise at least this much: in a tie the query has travelled enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +60,10 @@ class ValueOfForwarding:
     floor: float = 0.0
     """In [0, 1]: nobody who can pass on answers with a smaller chance to be right. See ``--max-accuracy-drop``."""
 
-    _pool: _Tables | None = field(default=None, repr=False, compare=False)
+    thrift: float = 1.0
+    """From 1: how many times alpha counts when deciding. Above 1 where a budget is tighter than any scenario."""
+
+    _pool: Tables | None = field(default=None, repr=False, compare=False)
 
     name: ClassVar[str] = "value-of-forwarding"
 
@@ -80,7 +77,12 @@ class ValueOfForwarding:
         if not is_number(self.floor) or not 0.0 <= self.floor <= 1.0:
             raise ConfigError(
                 f"Policy '{self.name}': floor {self.floor!r} is not a number from 0 to 1.",
-                hint="0 sets no floor; `disrouter cards floor` finds the one that keeps a promised accuracy",
+                hint="0 sets no floor; `disrouter tune --max-accuracy-drop` finds one that keeps a promise",
+            )
+        if not is_number(self.thrift) or not 1.0 <= self.thrift < math.inf:
+            raise ConfigError(
+                f"Policy '{self.name}': thrift {self.thrift!r} is not a number from 1.",
+                hint="1 weighs cost as the scenario says; `disrouter tune --budget` finds what keeps a budget",
             )
 
     def bound(self, pool: Pool) -> ValueOfForwarding:
@@ -89,7 +91,9 @@ class ValueOfForwarding:
         Raises:
             ConfigError: An agent has no card, or the agents' cards are of different scales.
         """
-        return replace(self, _pool=_Tables(self, pool))
+        return replace(
+            self, _pool=Tables(pool, skip=self.skip, recall=self.recall, floor=self.floor, thrift=self.thrift)
+        )
 
     def decide(self, view: View) -> Verdict:
         """Say what becomes of one query; the policy must be bound.
@@ -97,22 +101,34 @@ class ValueOfForwarding:
         Raises:
             ConfigError: The policy is not bound to a pool.
         """
-        known = {name: _column(confidence) for name, confidence in view.upstream}
-        code = int(
-            self.decide_many(
-                Views(
-                    agent=view.card.name,
-                    scenario=view.scenario,
-                    confidence=_column(view.confidence),
-                    upstream=known,
-                    consulted={name: np.ones(1, dtype=bool) for name in known},
-                )
-            )[0]
-        )
+        tables = self._tables
+        here, plan = tables.place(view.card.name), tables.plan(view.scenario)
+        if not tables.after[here]:
+            return Accept()
+        # The steps of decide_many, one number at a time: a thousandth of a second would be long here.
+        grade = 0
+        seen: list[tuple[int, int]] = []
+        for name, confidence in view.upstream:
+            there = tables.place(name)
+            seen.append((there, tables.agents[there].band_of(confidence)))
+            if self.grades:
+                grade = tables.agents[there].moves[grade, seen[-1][1]]
+        band = tables.agents[here].band_of(view.confidence)
+        best, code = plan.own[here][grade, band], ANSWER
+        grade = tables.agents[here].moves[grade, band]
+        if self.recall:
+            for there, its_band in seen:
+                value = plan.recalled[there][grade, its_band]
+                if value > best:
+                    best, code = value, -2 - there
+        standing = best if self.recall else -np.inf
+        for there in tables.after[here]:
+            value = at_one(plan.ask[there], grade, standing)
+            if value > best + TIE:
+                best, code = value, there
         if code == ANSWER:
             return Accept()
-        names = self._tables.names
-        return Pass(names[code]) if code >= 0 else Recall(names[-2 - code])
+        return Pass(tables.names[code]) if code >= 0 else Recall(tables.names[-2 - code])
 
     def decide_many(self, views: Views) -> IntArray:
         """Say what becomes of n queries, as codes of :class:`~disrouter.policies.contract.PoolPolicy`; shape (n,).
@@ -132,12 +148,12 @@ class ValueOfForwarding:
             columns.append(np.where(views.consulted[name], band + 1, 0))
         sizes = [len(tables.agents[place].edges) + 3 for place in (here, *seen)]
         # Many queries look alike: each kind is decided once.
-        kinds, kind = _kinds(columns, sizes) if n > 1 else (columns, None)
+        kinds, kind = kinds_of(columns, sizes) if n > 1 else (columns, None)
         code = self._decided(tables, plan, here, kinds[0], dict(zip(seen, kinds[1:], strict=True)))
         return code if kind is None else code[kind]
 
     def _decided(
-        self, tables: _Tables, plan: _Plan, here: int, band: IntArray, upstream: Mapping[int, IntArray]
+        self, tables: Tables, plan: Plan, here: int, band: IntArray, upstream: Mapping[int, IntArray]
     ) -> IntArray:
         """Return the codes by the own bands and by those of everyone asked before (0: not asked; else one more)."""
         grade = np.zeros(len(band), dtype=np.int64)
@@ -151,224 +167,18 @@ class ValueOfForwarding:
                 value = np.where(seen > 0, plan.recalled[there][grade, seen - 1], -np.inf)
                 better = value > best
                 best, code = np.where(better, value, best), np.where(better, -2 - there, code)
-        look_up = _Between(grade, best if self.recall else np.full(len(band), -np.inf))
+        look_up = Between(grade, best if self.recall else np.full(len(band), -np.inf))
         for there in tables.after[here]:
             value = look_up(plan.ask[there])
-            # Looking once more must promise something: in a tie the query has travelled enough.
-            better = value > best + 1e-9
+            better = value > best + TIE
             best, code = np.where(better, value, best), np.where(better, there, code)
         return code
 
     @property
-    def _tables(self) -> _Tables:
+    def _tables(self) -> Tables:
         if self._pool is None:
             raise ConfigError(
                 f"Policy '{self.name}' does not know the pool it decides for.",
                 hint="give it to a network, which binds it: `network.replace(policy=...)`",
             )
         return self._pool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Agent:
-    """What the tables hold of one agent, whatever the scenario; G grades, B bands and one more for no confidence."""
-
-    edges: FloatArray
-    chance: FloatArray
-    """Chance of each band in each grade, shape (G, B)."""
-
-    right: FloatArray
-    """Chance to be right after a look, from the grade before it, shape (G, B + 1)."""
-
-    known_right: FloatArray
-    """The same from the grade at hand, which the look has moved already, shape (G, B + 1)."""
-
-    moves: IntArray
-    """Grade after a look, shape (G, B + 1)."""
-
-    look_cost: float
-    answer_cost: float
-    """Of the answer after the look."""
-
-    look_seconds: float
-    answer_seconds: float
-
-    def bands_of(self, confidence: FloatArray) -> IntArray:
-        """Return the band of every confidence; the last one stands for none."""
-        band = np.searchsorted(self.edges, confidence, side="right")
-        return np.where(np.isnan(confidence), len(self.edges) + 1, band)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
-    """The values of one scenario; one entry per agent."""
-
-    own: list[FloatArray]
-    """Of answering after a look, by grade before the look and band, shape (G, B + 1)."""
-
-    recalled: list[FloatArray]
-    """Of answering when recalled, by grade at hand and the band once seen, shape (G, B + 1)."""
-
-    ask: list[FloatArray]
-    """Of asking the agent, by grade and standing value, shape (G, len(STANDING))."""
-
-
-class _Tables:
-    """A pool in tables, and the plans of the scenarios asked for lately."""
-
-    def __init__(self, policy: ValueOfForwarding, pool: Pool) -> None:
-        self._policy = policy
-        self.names = tuple(pool.cards)
-        self._places = {name: place for place, name in enumerate(self.names)}
-        competences = _competences(pool)
-        scale = np.array(competences[0].scale.grades)
-        self.agents = [
-            _agent(competence, pool.cards[name], scale)
-            for name, competence in zip(self.names, competences, strict=True)
-        ]
-        self.after = _after(pool, everyone=policy.skip)
-        self._plans: OrderedDict[tuple[float, float], _Plan] = OrderedDict()
-        self._lock = Lock()
-
-    def place(self, name: str) -> int:
-        return self._places[name]
-
-    def plan(self, scenario: Scenario) -> _Plan:
-        """Return the values of a scenario, made on first use."""
-        key = scenario.alpha, scenario.beta
-        with self._lock:
-            plan = self._plans.pop(key, None) or self._induced(*key)
-            self._plans[key] = plan
-            if len(self._plans) > SCENARIOS_KEPT:
-                self._plans.popitem(last=False)
-        return plan
-
-    def _induced(self, alpha: float, beta: float) -> _Plan:
-        """Return the values by backward induction, the agents at the end first."""
-        recall, floor = self._policy.recall, self._policy.floor
-        levels = STANDING if recall else STANDING[:1]
-        own: list[FloatArray] = [np.empty(0)] * len(self.agents)
-        recalled, ask = list(own), list(own)
-        for place in reversed(range(len(self.agents))):
-            agent, after = self.agents[place], self.after[place]
-            price = alpha * agent.answer_cost + beta * agent.answer_seconds
-            least = floor if after else 0.0  # somebody has to answer
-            own[place] = np.where(agent.right >= least, agent.right - price, -np.inf)
-            recalled[place] = np.where(agent.known_right >= floor, agent.known_right - price, -np.inf)
-            bands = agent.chance.shape[1]
-            mine = own[place][:, :bands, None]
-            if after:
-                standing = np.maximum(mine, levels)
-                moved = agent.moves[:, :bands]
-                look_up = _Between(moved[:, :, None], standing if recall else levels)
-                onward = look_up(ask[after[0]])
-                for other in after[1:]:
-                    onward = np.maximum(onward, look_up(ask[other]))
-                mine = np.maximum(standing, onward) if recall else np.maximum(mine, onward)
-            value = (agent.chance[:, :, None] * mine).sum(axis=1) - alpha * agent.look_cost - beta * agent.look_seconds
-            ask[place] = np.broadcast_to(value, (len(agent.chance), len(levels)))
-        return _Plan(own, recalled, ask)
-
-
-class _Between:
-    """Values between a table's levels of the standing value, linearly: the places are found once for many tables."""
-
-    def __init__(self, grade: IntArray, standing: FloatArray) -> None:
-        """Take grades and standing values, which need not be of one shape."""
-        self._shape = np.broadcast_shapes(grade.shape, standing.shape)
-        step = STANDING[2] - STANDING[1]
-        place = np.clip((standing - STANDING[1]) / step, 0.0, len(STANDING) - 2.0)
-        low = np.minimum(place.astype(np.int64), len(STANDING) - 3)
-        self._grade, self._share = grade, place - low
-        self._low = grade * len(STANDING) + low + 1
-        # Below the levels there is practically nothing at hand.
-        self._below = standing < STANDING[1]
-        self._any_below = bool(self._below.any())
-
-    def __call__(self, table: FloatArray) -> FloatArray:
-        """Return the values of a table, shape (G, levels); one of a single level does not depend on the standing."""
-        if table.shape[1] == 1:
-            return np.broadcast_to(table[self._grade, 0], self._shape)
-        flat = table.ravel()
-        values: FloatArray = (1.0 - self._share) * flat[self._low] + self._share * flat[self._low + 1]
-        if self._any_below:
-            values = np.where(self._below, table[self._grade, 0], values)
-        return values
-
-
-def _kinds(columns: Sequence[IntArray], sizes: Sequence[int]) -> tuple[Sequence[IntArray], IntArray | None]:
-    """Return columns without repeated rows, and the place of every row among what is left; None if none were dropped.
-
-    ``sizes`` bounds the values of each column. Where there are more possible rows than rows, nothing is gained.
-    """
-    space = math.prod(sizes)
-    if space > len(columns[0]):
-        return columns, None
-    key = np.ravel_multi_index(tuple(columns), tuple(sizes))
-    found = np.zeros(space, dtype=np.int64)
-    found[key] = 1
-    present = np.flatnonzero(found)
-    found[present] = np.arange(len(present))
-    return np.unravel_index(present, tuple(sizes)), found[key]
-
-
-def _agent(competence: Competence, card: AgentCard, grades: FloatArray) -> _Agent:
-    """Return an agent's tables on the grades (G, Z) of its scale."""
-    speaks, solves = np.array(competence.speaks), np.array(competence.solves)
-    chance = grades @ speaks
-    chance /= chance.sum(axis=1, keepdims=True)
-    joint = grades[:, None, :] * speaks.T[None]
-    joint /= np.maximum(joint.sum(axis=2, keepdims=True), 1e-12)
-    right = (joint * solves.T[None]).sum(axis=2)
-    unsaid = grades @ (speaks * solves).sum(axis=1)
-    # The nearest belief, by the angle between square roots (Hellinger); chances to solve are what it is used for.
-    nearest = np.argmax(np.sqrt(joint) @ np.sqrt(grades).T, axis=2)
-    seconds = card.seconds or Seconds(look=competence.look_seconds, answer=competence.answer_seconds)
-    usage = Usage(round(competence.prompt_tokens), round(competence.answer_tokens))
-    look_cost = card.price.of(Usage(usage.prompt_tokens, 0), answered=False)
-    return _Agent(
-        edges=np.array(competence.bands),
-        chance=chance,
-        right=np.column_stack([right, unsaid]),
-        known_right=np.column_stack([grades @ solves, unsaid]),
-        moves=np.column_stack([nearest, np.arange(len(grades))]),
-        look_cost=look_cost,
-        answer_cost=card.price.of(usage, answered=True) - look_cost,
-        look_seconds=seconds.look,
-        answer_seconds=seconds.answer,
-    )
-
-
-def _competences(pool: Pool) -> list[Competence]:
-    """Return the agents' competences, in the pool's order."""
-    found = {name: card.competence for name, card in pool.cards.items()}
-    missing = [name for name, competence in found.items() if competence is None]
-    if missing:
-        raise ConfigError(
-            f"Policy '{ValueOfForwarding.name}' needs to know what every agent can do, and network '{pool.name}' has "
-            f"no agent card of {', '.join(repr(name) for name in missing)}.",
-            hint="measure the agents with `disrouter cards fit`, or choose another policy",
-        )
-    known = [competence for competence in found.values() if competence is not None]
-    if len({competence.scale.id for competence in known}) > 1:
-        scales = ", ".join(f"'{name}': {c.scale.id}" for name, c in found.items() if c is not None)
-        raise ConfigError(
-            f"The agent cards of network '{pool.name}' are of different scales of difficulty ({scales}).",
-            hint="measure all its agents together, or the new ones onto the others' scale, with `disrouter cards fit`",
-        )
-    return known
-
-
-def _after(pool: Pool, *, everyone: bool) -> list[tuple[int, ...]]:
-    """Return for every agent whom it may pass to: its first successor, or everyone who can be reached."""
-    names = list(pool.cards)
-    reached: list[tuple[int, ...]] = [()] * len(names)
-    for place in reversed(range(len(names))):
-        direct = [names.index(to) for to in pool.edges[names[place]]]
-        behind = {further for to in direct for further in reached[to]}
-        reached[place] = tuple(sorted({*direct, *behind})) if everyone else tuple(direct)
-    return reached
-
-
-def _column(confidence: float | None) -> FloatArray:
-    return np.array([np.nan if confidence is None else confidence])
