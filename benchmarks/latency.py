@@ -24,7 +24,7 @@ from disrouter.evaluation.overhead import latency
 from disrouter.evaluation.replay import fitted, replay
 from disrouter.evaluation.runs import read_run
 from disrouter.network import Network
-from disrouter.policies import ValueOfForwarding
+from disrouter.policies import PaperThreshold, ValueOfForwarding
 from disrouter.utility import SCENARIOS
 
 WEIGHTS = (0.0, 0.05, 0.2, 0.5, 1.0)
@@ -48,6 +48,10 @@ def main() -> None:
     ]
     network = Network("lab", agents, policy=ValueOfForwarding())
     judged = fitted(table.select(queries=~halves), network)
+    print("share of the time that rejections take, alpha = .2/.5/.8")
+    for policy in (PaperThreshold(0.25), ValueOfForwarding(recall=False), ValueOfForwarding()):
+        rows = latency(judged.in_scenarios(list(SCENARIOS.values())), network.replace(policy=policy))
+        print(f"  {policy}: " + "/".join(f"{100 * (row.rejection_share or 0):.1f}" for row in rows) + " %")
     unit = float(judged.answer_seconds[0].mean(axis=1).max())
     print(f"{(~halves).sum()} queries; a weight of 1 is beta = {1 / unit:.3g}/s; alpha = .2/.5/.8")
     print("weight   seconds, relative to weight 0     gain in utility over planning without latency")
