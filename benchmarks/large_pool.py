@@ -25,13 +25,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from disrouter.agents.folders import weights_digest
 from disrouter.agents.transformers import TransformersAgent
 from disrouter.evaluation.build import build
-from disrouter.evaluation.outcomes import OutcomeTable
+from disrouter.evaluation.outcomes import CELLS, OutcomeTable
 from disrouter.lab.skills import IN_DOMAIN, OUT_OF_DOMAIN
 from disrouter.lab.suite import LabSuite
 from disrouter.lab.tokenizer import REJECTION
@@ -134,13 +133,10 @@ def with_specialists(table: OutcomeTable) -> OutcomeTable:
     made += [(f"specialist-{a}-{b} (simulated)", (skills == a) | (skills == b)) for a, b in pairs]
     one, other = table.agent_index("agent-4"), table.agent_index("agent-1")
 
-    def cube(name: str) -> NDArray[np.generic]:
+    def cube(name: str) -> Any:
         column = getattr(table, name)
         more = [np.where(mine, column[:, one], column[:, other])[:, None] for _, mine in made]
-        found: NDArray[np.generic] = np.concatenate([column, *more], axis=1)
-        return found
-
-    from disrouter.evaluation.outcomes import CELLS
+        return np.concatenate([column, *more], axis=1)
 
     grown = replace(table, agents=(*table.agents, *(name for name, _ in made)), **{name: cube(name) for name in CELLS})
     return grown.repriced({name: QueryPrice(cost=0.25, look_share=LOOK_SHARE) for name, _ in made})
