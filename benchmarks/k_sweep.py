@@ -50,7 +50,7 @@ def main() -> None:
     """Read the tables, sweep, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", type=Path, help="folder that large_pool.py wrote")
-    parser.add_argument("--draws", type=int, default=6, help="pools drawn per size")
+    parser.add_argument("--draws", type=int, default=5, help="pools drawn per size")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figure", type=Path, help="PNG to draw; an SVG is written beside it")
     parser.add_argument("--json", type=Path)
@@ -246,7 +246,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes[1, column].minorticks_off()
     axes[0, 0].set_ylabel("utility, full cost")
     axes[1, 0].set_ylabel("agents asked per query")
-    axes[0, 0].legend(title="solid: value of forwarding\ndashed: paper's rule, best γ", fontsize=8, title_fontsize=8)
+    axes[1, 0].legend(title="solid: value of forwarding\ndashed: paper's rule, best γ", fontsize=8, title_fontsize=8)
     figure.savefig(path, dpi=130)
     matplotlib.rcParams["svg.hashsalt"] = "disrouter"
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})

@@ -52,7 +52,7 @@ def main() -> None:
     for path in arguments.judged:
         table = OutcomeTable.read(path).in_scenarios(scenarios)
         print(f"\n{path.stem}: {len(table.query_ids)} queries; alpha = .2/.5/.8")
-        print("                         asked in vain      cost      tokens       FLOPs        time   utility")
+        print("                           asked in vain  cost  tokens  FLOPs  [time, where measured]  utility")
         base = None
         for name, policy in POLICIES.items():
             network = Network("pool", agents, policy=policy_of(policy))
@@ -68,7 +68,7 @@ def main() -> None:
                 f"  {name:24}",
                 "/".join(f"{row.per_query:.2f}" for row in spent),
                 *(percents([getattr(row, f"{what}_share") for row in spent]) for what in ("cost", "tokens", "flops")),
-                percents([row.rejection_share for row in timed]),
+                *([percents([row.rejection_share for row in timed])] if timed[0].seconds else []),
                 "/".join(f"{values.mean():.3f}" for values in worth),
             )
             if worth is not base:

@@ -4,7 +4,8 @@
     python benchmarks/replay.py --no-scaling
 
 The outcomes are drawn: a query has a difficulty, an agent an ability, and a confidence is the chance to be right with
-some noise. The dearest agent states none. Seconds are wall time on whatever machine this runs on; compare within a run.
+some noise. The dearest agent states none. Seconds are of processor time, so that other work on the machine does not
+show; nothing here uses more than one core.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=100_000)
     parser.add_argument("--agents", type=int, default=5)
     parser.add_argument("--alphas", type=int, default=21)
-    parser.add_argument("--no-scaling", action="store_true", help="only the headline")
+    parser.add_argument("--no-scaling", action="store_true", help="leave the scaling out")
     arguments = parser.parse_args()
     queries, agents, alphas = arguments.queries, arguments.agents, arguments.alphas
 
@@ -56,33 +57,33 @@ def main() -> None:
         print(f"  {name:24} {seconds:6.2f} s  {seconds / total:4.0%}")
     print(f"  {'every policy':24} {total:6.2f} s")
     print(f"  peak memory {peak():.2f} GB, {before:.2f} GB of it before the first table")
+    print("\nplanning for a new alpha, price or latency (value of forwarding with skip, grades and recall)")
+    for count in (5, 32):
+        bound, planned = planning(count)
+        print(f"  {count:2} agents  {1000 * planned:6.0f} ms; a new pool first takes {1000 * bound:.0f} ms more")
     if arguments.no_scaling:
         return
     print("\nscaling of every policy together, as a ratio to the first of each row")
     show("queries", [q // 4 for q in (queries, 2 * queries, 4 * queries)], lambda n: (n, agents, alphas))
     show("agents", [3, 5, 8, 16, 32], lambda n: (queries // 10, n, alphas))
     show("alphas", [3, 11, 21, 101], lambda n: (queries // 10, agents, n))
-    print("\nplanning for a new alpha, price or latency (value of forwarding with skip, grades and recall)")
-    for count in (5, 32):
-        bound, planned = planning(count)
-        print(f"  {count:2} agents  {1000 * planned:6.0f} ms; a new pool first takes {1000 * bound:.0f} ms more")
 
 
 def show(what: str, values: Sequence[int], sizes: Callable[[int], tuple[int, int, int]]) -> None:
-    """Print how the time of every policy together grows along one axis."""
+    """Print how the processor time of every policy together grows along one axis."""
     spent = [sum(timed(p, *sizes(value)) for p in POLICIES.values()) for value in values]
     print(f"  {what:8}" + "".join(f"  {v:>7,}: {s / spent[0]:5.2f}" for v, s in zip(values, spent, strict=True)))
 
 
 def timed(policy: dict[str, object], queries: int, agents: int, alphas: int) -> float:
-    """Return the seconds of repricing and replaying a table under one policy, planning included."""
+    """Return the processor seconds of repricing and replaying a table under one policy, planning included."""
     table = drawn(queries, agents, seed=0).in_scenarios(
         [Scenario(name=f"alpha={alpha:g}", alpha=float(alpha)) for alpha in np.linspace(0, 1, alphas)]
     )
     network = pool(agents, policy)
-    start = time.perf_counter()
+    start = time.process_time()
     found = replay(fitted(table, network), network)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert found.choice.agent.shape == (alphas, queries)
     return seconds
 
@@ -91,13 +92,13 @@ def planning(agents: int) -> tuple[float, float]:
     """Return the seconds of binding the policy to a pool, and of planning for a scenario; the best of five."""
     bound, planned = [], []
     for attempt in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         network = pool(agents, {"name": FORWARDING})
-        bound.append(time.perf_counter() - start)
+        bound.append(time.process_time() - start)
         table = drawn(1, agents, seed=0).in_scenarios([Scenario(name="new", alpha=0.3 + attempt / 100)])
-        start = time.perf_counter()
+        start = time.process_time()
         replay(table, network)
-        planned.append(time.perf_counter() - start)
+        planned.append(time.process_time() - start)
     return min(bound), min(planned)
 
 
