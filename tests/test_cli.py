@@ -134,8 +134,8 @@ def test_help_opens_with_two_commands_to_try() -> None:
 def test_commands_are_listed_in_the_order_of_use() -> None:
     listed = run("--help").stdout.partition("Commands:")[2].split("\n")
 
-    order = "demo ask eval ladder tune profile train calibrate cards agents recipes lab"
-    assert " ".join(line.split()[0] for line in listed if line.strip()) == order
+    told = "demo ask eval ladder tune profile train calibrate cards agents recipes lab"
+    assert [line.split()[0] for line in listed if line.strip()] == told.split()
 
 
 def test_without_a_command_the_help_is_talk_and_the_call_has_failed() -> None:
@@ -285,6 +285,14 @@ def test_control_characters_cannot_steer_the_terminal(pool: Path) -> None:
     assert "1\\x1b[2J" in result.stderr
 
 
+def test_a_latency_weight_goes_with_the_scenario(pool: Path) -> None:
+    named = run("ask", "1+0", "--network", "pool.yaml", "--json", "--scenario", "0.35", "--latency-weight", "0.1")
+    own = run("ask", "1+0", "--network", "pool.yaml", "--json", "--latency-weight", "2")
+
+    assert json.loads(named.stdout)["scenario"] == {"name": "alpha=0.35", "alpha": 0.35, "beta": 0.1}
+    assert json.loads(own.stdout)["scenario"] == {"name": "balance", "alpha": 0.5, "beta": 2.0}
+
+
 def test_json_is_one_object_with_the_whole_trace_and_nothing_else(pool: Path) -> None:
     result = run("ask", "1+0", "--network", "pool.yaml", "--json", "--scenario", "0.35")
 
@@ -361,6 +369,7 @@ def test_colour_is_left_out_on_request_and_where_nobody_sees_it(pool: Path) -> N
         (["1", "--max-cost", "0.05"], ["max_cost 0.05 is below the price 0.1 of 'small'"]),
         (["1", "--max-tokens", "0"], ["--max-tokens 0", "from 1"]),
         (["1", "--temperature", "-1"], ["--temperature -1", "from 0"]),
+        (["1", "--latency-weight", "-0.1"], ["--latency-weight -0.1", "from 0"]),
         (["1", "--temperature", "nan"], ["--temperature nan", "from 0"]),
         (["1", "--network", "nowhere.yaml"], ["'nowhere.yaml' does not exist", "lab"]),
     ],

@@ -14,7 +14,7 @@ from disrouter.config import embedded_networks, load
 from disrouter.errors import ConfigError
 from disrouter.network import Limits
 from disrouter.policies import OwnWord, PaperThreshold, Threshold
-from disrouter.types import Query, QueryPrice, Scenario, TokenPrice
+from disrouter.types import Query, QueryPrice, Scenario, Seconds, TokenPrice
 from disrouter.utility import BALANCE, COST_FIRST
 
 A = "{name: a, backend: transformers, model: model, price: {cost: 0.1}}"
@@ -77,6 +77,7 @@ def test_every_key_arrives_where_it_belongs(folder: Path) -> None:
             max_tokens: 64
             rejection: I pass
             scenario_prompt: false
+            seconds: {look: 0.2, answer: 1.5}
             always_answers: false
           - {name: middle, backend: transformers, model: model, price: {cost: 0.5}, self_assessment: none}
           - {name: large, backend: transformers, model: model, price: {cost: 1}, always_answers: true}
@@ -96,6 +97,8 @@ def test_every_key_arrives_where_it_belongs(folder: Path) -> None:
     assert network.always_answers == {"small": False, "large": True}
     card = network.agents["small"].card
     assert (card.price, card.context_length) == (QueryPrice(cost=0.1, look_share=0.25), 2048)
+    assert card.seconds == Seconds(look=0.2, answer=1.5)
+    assert network.agents["middle"].card.seconds is None
     assert card.details == {"backend": "transformers", "model": "model"}
 
 
@@ -207,7 +210,7 @@ def test_all_problems_of_a_file_are_reported_at_once(folder: Path) -> None:
         "agents[1].price.look_share: 2 is not allowed; give a number from 0 to 1, the share of the cost that a look "
         "takes (default 0.1)",
         "agents[1].modle: unknown key; known: name, backend, model, price, self_assessment, context_length, "
-        "max_tokens, rejection, scenario_prompt, card, always_answers; did you mean 'model'?",
+        "max_tokens, rejection, scenario_prompt, card, seconds, always_answers; did you mean 'model'?",
         "limits.max_hops: 0 is not allowed; give a whole number from 1, the most agents asked per query",
         "scenaro: unknown key; known: name, agents, cost_unit, edges, policy, scenario, limits; did you mean "
         "'scenario'?",
@@ -273,6 +276,8 @@ def test_a_wrong_value_at_the_top_is_one_problem(folder: Path, more: str, proble
         ("price: {input: -1, output: 1}", "agents[0].price.input: -1 is not allowed; give a number from 0"),
         ("price: {input: 1, output: 1, look_share: 0.1}", "agents[0].price: look_share goes with cost only"),
         ("price: {cost: 0.1}, name: 'a b'", "agents[0].name: 'a b' is not allowed; give a name"),
+        ("price: {cost: 0.1}, seconds: {look: -1}", "agents[0].seconds.look: -1 is not allowed; give a number from 0"),
+        ("price: {cost: 0.1}, seconds: 2", "agents[0].seconds: 2 is not allowed; give {look, answer}"),
         ("price: {cost: 0.1}, context_length: 0", "agents[0].context_length: 0 is not allowed"),
         ("price: {cost: 0.1}, scenario_prompt: 1", "agents[0].scenario_prompt: 1 is not allowed; give true"),
         ("price: {cost: 0.1}, rejection: ''", "agents[0].rejection: '' is not allowed"),

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from disrouter.config import load
+from disrouter.evaluation.overhead import RejectionRow
 from disrouter.evaluation.summary import AgentRow, MethodRow, PairedRow, SingleRow, Summary
 
 ROOT = Path(__file__).parents[1]
@@ -103,7 +104,7 @@ def test_links_between_files_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("part", [Summary, MethodRow, PairedRow, SingleRow, AgentRow])
+@pytest.mark.parametrize("part", [Summary, MethodRow, PairedRow, SingleRow, AgentRow, RejectionRow])
 def test_the_json_of_an_evaluation_is_documented_key_by_key(part: type[Any]) -> None:
     page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     described = page.partition("## JSON")[2].partition("\n## ")[0]

@@ -11,7 +11,7 @@ import pytest
 from disrouter.errors import DataError, UnknownNameError
 from disrouter.evaluation.outcome_files import SCHEMA, read_table
 from disrouter.evaluation.outcomes import CELLS, Outcome, OutcomeTable
-from disrouter.types import QueryPrice, TokenPrice, Usage
+from disrouter.types import QueryPrice, Scenario, TokenPrice, Usage
 
 
 def outcome(query: str = "q1", agent: str = "small", scenario: str = "balance", **changed: object) -> Outcome:
@@ -249,3 +249,27 @@ def test_repricing_charges_what_the_price_itself_would() -> None:
     # 10 tokens read at 1 and 30 written at 4 per million, a unit being a thousandth: 130e-6 / 1e-3 = 0.13
     assert table.answer_cost[0, 1, 0] == per_token.of(Usage(10, 30), answered=True) == pytest.approx(0.13)
     assert table.look_cost[0, 1, 0] == per_token.of(Usage(10, 0), answered=False) == pytest.approx(0.01)
+
+
+# Scenarios to which agents are blind
+
+
+def test_outcomes_are_shared_between_scenarios_without_copies() -> None:
+    table = OutcomeTable.of([outcome(f"q{i}", agent) for i in range(3) for agent in ("a", "b")])
+    alphas = [Scenario(name=f"alpha={i}", alpha=i / 20) for i in range(21)]
+
+    found = table.in_scenarios(alphas)
+
+    assert found.shape == (21, 2, 3)
+    assert found.scenarios == tuple(alphas)
+    assert np.shares_memory(found.score, table.score)
+    repriced = found.repriced({"a": QueryPrice(cost=0.5)}).select(agents=["b", "a"])
+    assert repriced.answer_cost[:, 1].tolist() == [[0.5] * 3] * 21
+    assert repriced.score.strides[0] == repriced.answer_cost.strides[0] == 0
+
+
+def test_outcomes_that_depend_on_the_scenario_are_not_shared() -> None:
+    rows = [outcome(), outcome(scenario="cost-first", score=0.0)]
+
+    with pytest.raises(DataError, match="'score' of agent 'small' depends on the scenario"):
+        OutcomeTable.of(rows).in_scenarios([Scenario(name="z", alpha=0.5)])

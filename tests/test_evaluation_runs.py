@@ -94,7 +94,7 @@ def digests(folder: Path, *, timings: bool = False) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and (timings or path.name != "timings.parquet")
+        if path.is_file() and (timings or "timings" not in path.name)
     }
 
 
@@ -107,8 +107,10 @@ def test_a_run_leaves_everything_in_its_folder(tmp_path: Path) -> None:
         "figures",
         "metrics.json",
         "table.parquet",
+        "timings.json",
         "timings.parquet",
         "traces.jsonl",
+        "validation-timings.parquet",
         "validation.parquet",
     ]
     assert [p.name for p in found.figures] == ["answers.png", "cost-accuracy.png", "reliability.png", "utility.png"]
@@ -288,9 +290,23 @@ def test_a_suite_whose_validation_queries_are_its_test_queries_is_refused(tmp_pa
         run(tmp_path / "run", Leaky())
 
 
-def test_a_scenario_that_weighs_latency_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="weighs latency"):
-        run(tmp_path / "run", scenarios=[Scenario(name="fast", alpha=0.5, beta=0.1)])
+def test_a_scenario_that_weighs_latency_charges_the_seconds_of_the_route(tmp_path: Path) -> None:
+    found = run(tmp_path / "run", scenarios=[Scenario(name="fast", alpha=0.5, beta=2.0)])
+
+    assert [(s.name, s.beta) for s in (*found.table.scenarios, *found.validation.scenarios)] == [("fast", 2.0)] * 2
+    assert found.validation.look_seconds.max() > 0  # the best single agent is chosen by what it is worth
+    row, waited = found.summary.row("ours", "fast"), found.latency[0]
+    assert row.utility == pytest.approx(row.accuracy - 0.5 * row.cost - 2.0 * waited.seconds)
+    assert row.utility_full == pytest.approx(row.accuracy - 0.5 * row.cost_full - 2.0 * waited.seconds)
+    assert 0 < waited.seconds_before_answer < waited.seconds
+    assert read_run(found.folder).summary == found.summary
+
+
+def test_latency_does_not_show_in_the_metrics_where_it_has_no_weight(tmp_path: Path) -> None:
+    found = run(tmp_path / "run")
+
+    assert "seconds" not in (found.folder / "metrics.json").read_text(encoding="utf-8")
+    assert {row["beta"] for row in json.loads((found.folder / "timings.json").read_text())["latency"]} == {0.0}
 
 
 def test_any_alpha_is_a_scenario(tmp_path: Path) -> None:

@@ -266,7 +266,12 @@ class Network:
                 elif isinstance(event, Trace):
                     if event.answer is None:
                         raise AgentError(f"No agent of network '{self.name}' answered.")
-                    yield Completion(text=event.answer, usage=event.usage, seconds=event.seconds)
+                    yield Completion(
+                        text=event.answer,
+                        usage=event.usage,
+                        seconds=event.seconds,
+                        first_token_seconds=event.first_token_seconds,
+                    )
 
     def _walk(
         self, query: Query, scenario: ScenarioLike | None, sampling: Sampling, *, streaming: bool

@@ -245,6 +245,9 @@ class Walk:
                 usage=looked.usage + piece.usage,
                 cost=price.of(look.usage + piece.usage, answered=True) - paid,
                 seconds=looked.seconds + piece.seconds,
+                first_token_seconds=(
+                    None if piece.first_token_seconds is None else looked.seconds + piece.first_token_seconds
+                ),
                 reason=reason,
             )
         self.hops.append(hop)

@@ -25,6 +25,7 @@ __all__ = [
     "Role",
     "Sampling",
     "Scenario",
+    "Seconds",
     "TokenPrice",
     "Trace",
     "Usage",
@@ -144,6 +145,15 @@ Price = QueryPrice | TokenPrice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seconds:
+    """How long an agent is expected to take for a query, where that is set and not measured."""
+
+    look: float = 0.0
+    answer: float = 0.0
+    """Of the answer after the look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentCard:
     """What others may know about an agent without running it."""
 
@@ -158,6 +168,9 @@ class AgentCard:
 
     competence: Competence | None = field(default=None, repr=False)
     """What the agent solves at each grade of difficulty, where it has been measured."""
+
+    seconds: Seconds | None = None
+    """Expected seconds that take the place of measured ones, where they are set."""
 
     details: Mapping[str, str] = field(default_factory=dict)
     """Free text for people: backend, model, device."""
@@ -197,6 +210,9 @@ class Completion:
     usage: Usage = Usage()
     finish_reason: Literal["stop", "length"] = "stop"
     seconds: float = 0.0
+
+    first_token_seconds: float | None = None
+    """Seconds of the answer until its first text, where it was streamed and timed."""
 
 
 @runtime_checkable
@@ -239,6 +255,10 @@ class Hop:
     """Normalised cost of this hop; a rejection pays for its look."""
 
     seconds: float = 0.0
+
+    first_token_seconds: float | None = None
+    """Seconds of this hop until the answer's first text, a look in it included; None where nobody timed that."""
+
     reason: str | None = None
     """Why, where that is not the policy's plain word: the failure's message, a limit that was reached."""
 
@@ -276,6 +296,12 @@ class Trace:
     def seconds(self) -> float:
         """Seconds spent in agents along the route."""
         return sum(hop.seconds for hop in self.hops)
+
+    @property
+    def first_token_seconds(self) -> float | None:
+        """Seconds in agents until the first text of the answer; None where nobody timed that or nobody answered."""
+        last = self.hops[-1].first_token_seconds if self.agent is not None else None
+        return None if last is None else sum(hop.seconds for hop in self.hops[:-1]) + last
 
     @property
     def usage(self) -> Usage:

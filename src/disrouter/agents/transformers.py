@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -108,15 +109,17 @@ class TransformersAgent:
             ModelError: The model cannot be loaded.
             AgentError: The model broke.
         """
-        start = time.perf_counter()
+        start, first = time.perf_counter(), None
         stream = await asyncio.to_thread(self._open, query, scenario, look, sampling)
         while not stream.done:
             if delta := await asyncio.to_thread(self._next, stream, query):
+                first = first or time.perf_counter() - start
                 yield delta
-        rest, completion = stream.close(time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        rest, completion = stream.close(seconds)
         if rest:
             yield rest
-        yield completion
+        yield replace(completion, first_token_seconds=first or seconds)
 
     def look_many(self, queries: Sequence[Query], scenario: Scenario) -> list[Look]:
         """Look at many queries in batches; seconds are each query's share of its batch, no prefill is kept.

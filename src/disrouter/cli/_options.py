@@ -22,6 +22,7 @@ __all__ = [
     "at_least",
     "examples_as_typed",
     "json_option",
+    "latency_option",
     "limit_option",
     "network_of",
     "network_option",
@@ -89,6 +90,18 @@ def scenario_option(function: F) -> F:
         metavar="NAME|ALPHA",
         callback=lambda _context, _parameter, value: None if value is None else scenario_named(value),
         help="performance-first, balance, cost-first, or any alpha from 0 to 1; the network's own if left out.",
+    )(function)
+
+
+def latency_option(function: F) -> F:
+    """Add --latency-weight."""
+    return click.option(
+        "--latency-weight",
+        type=float,
+        default=None,
+        metavar="BETA",
+        callback=at_least(0.0),
+        help="What a second is worth: utility = quality - alpha * cost - BETA * seconds.  [default: 0]",
     )(function)
 
 

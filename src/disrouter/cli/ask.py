@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from disrouter.cli._options import (
     at_least,
     examples_as_typed,
     json_option,
+    latency_option,
     network_of,
     network_option,
     policy_option,
@@ -30,6 +32,7 @@ __all__ = ["ask"]
 @click.argument("query")
 @network_option
 @scenario_option
+@latency_option
 @policy_option
 @click.option(
     "--trace", "show_trace", is_flag=True, help="Draw the route on standard error: who thought what, and what it cost."
@@ -55,6 +58,7 @@ def ask(
     query: str,
     network_name: str,
     scenario: Scenario | None,
+    latency_weight: float | None,
     policy: str | None,
     show_trace: bool,
     as_json: bool,
@@ -80,6 +84,8 @@ def ask(
     if max_tokens is not None and max_tokens < 1:
         raise UsageError(f"--max-tokens {max_tokens} leaves no room for an answer: give a whole number from 1.")
     network = network_of(network_name, policy=policy, max_hops=max_hops, max_cost=max_cost)
+    if latency_weight is not None:
+        scenario = replace(scenario or network.scenario, beta=latency_weight)
     asked = Query.from_text(text.rstrip("\n"))
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
     trace = _routed(network, asked, scenario, sampling, streaming=not as_json)
@@ -136,6 +142,7 @@ def _print_json(trace: Trace, network: Network, query: str) -> None:
         "cost_full": trace.cost_full,
         "usage": {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens},
         "seconds": trace.seconds,
+        "first_token_seconds": trace.first_token_seconds,
     }
     print_json({"schema": 1, "network": network.name, "query": query, **trace_to_json(trace, timings=True), **more})
 

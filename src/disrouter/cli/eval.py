@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import click
 from disrouter.cli._options import (
     examples_as_typed,
     json_option,
+    latency_option,
     limit_option,
     network_of,
     network_option,
@@ -52,6 +54,7 @@ RUNS = Path("runs")
     help="May be repeated; the three of the paper if left out.",
     callback=lambda _context, _parameter, values: _different([scenario_named(value) for value in values]),
 )
+@latency_option
 @policy_option
 @click.option(
     "--run-dir",
@@ -83,6 +86,7 @@ def evaluate(
     seed: int,
     limit: int,
     scenarios: list[Scenario],
+    latency_weight: float | None,
     policy: str | None,
     run_dir: Path | None,
     resume: bool,
@@ -111,9 +115,10 @@ def evaluate(
 
         chosen = suite_of(suite)
         network = network_of(network_name, policy=policy)
-        asked = scenarios or list(SCENARIOS.values())
+        asked = [replace(s, beta=latency_weight or 0.0) for s in scenarios or SCENARIOS.values()]
+        waiting = f"latency{latency_weight:g}" if latency_weight else None
         folder = run_dir or RUNS / _run_name(
-            network.name, chosen.name, domain, f"seed{seed}", f"n{limit}", policy, *(s.name for s in scenarios)
+            network.name, chosen.name, domain, f"seed{seed}", f"n{limit}", policy, waiting, *(s.name for s in scenarios)
         )
         run = runs.evaluate(
             network, chosen, domain=domain, seed=seed, limit=limit, run_dir=folder, scenarios=asked, resume=resume
@@ -136,10 +141,11 @@ def _different(scenarios: list[Scenario]) -> list[Scenario]:
 def _print(run: Run) -> None:
     from disrouter.cli._console import results
     from disrouter.cli._sentences import sentences
-    from disrouter.evaluation.report import report
+    from disrouter.evaluation.report import latency_lines, report
 
     console = results()
     console.print(report(run.summary))
+    console.print(latency_lines(run.latency))
     console.print()
     console.print(sentences(run.summary))
     if run.figures:

@@ -6,12 +6,12 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from disrouter.agents.folders import agent_digest
+from disrouter.agents.folders import agent_digest, count_weights
 from disrouter.agents.recorded import RecordedAgent, Recording
 from disrouter.competence import Competence, read_competence
 from disrouter.config.schema import AgentSpec
 from disrouter.errors import ConfigError, DataError, MissingExtraError
-from disrouter.types import Agent, AgentCard, Price, QueryPrice, TokenPrice
+from disrouter.types import Agent, AgentCard, Price, QueryPrice, Seconds, TokenPrice
 
 if TYPE_CHECKING:
     from disrouter.evaluation.outcomes import OutcomeTable
@@ -25,14 +25,16 @@ def agent_of(spec: AgentSpec, unit: float | None, folder: Path) -> Agent:
     Raises:
         MissingExtraError: What is needed to read an outcome table is not installed.
     """
+    path = model_path(spec.model, folder)
     card = AgentCard(
         name=spec.name,
         price=price_of(spec, unit),
         context_length=spec.context_length,
+        parameters=count_weights(path) if spec.backend == "transformers" else None,
+        seconds=None if spec.seconds is None else Seconds(look=spec.seconds.look, answer=spec.seconds.answer),
         competence=competence_of(spec, folder),
         details={"backend": spec.backend, "model": spec.model},
     )
-    path = model_path(spec.model, folder)
     if spec.backend == "recorded":
         return RecordedAgent(card, recordings_of(path, spec.name))
     from disrouter.agents.transformers import TransformersAgent

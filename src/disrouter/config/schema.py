@@ -11,7 +11,7 @@ from pydantic import Field
 
 from disrouter.config.sentences import Spec
 
-__all__ = ["AgentSpec", "LimitsSpec", "Name", "NetworkSpec", "PriceSpec"]
+__all__ = ["AgentSpec", "LimitsSpec", "Name", "NetworkSpec", "PriceSpec", "SecondsSpec"]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=100)]
 
@@ -28,6 +28,13 @@ class PriceSpec(Spec):
     )
     input: float | None = Field(None, ge=0, description="a number from 0, money per million input tokens")
     output: float | None = Field(None, ge=0, description="a number from 0, money per million output tokens")
+
+
+class SecondsSpec(Spec):
+    """How long an agent takes."""
+
+    look: float = Field(0.0, ge=0, description="a number from 0, the seconds of a look")
+    answer: float = Field(0.0, ge=0, description="a number from 0, the seconds of an answer after the look")
 
 
 class AgentSpec(Spec):
@@ -55,6 +62,9 @@ class AgentSpec(Spec):
         None,
         min_length=1,
         description="the path of an agent card relative to the network file; without it the one beside the model",
+    )
+    seconds: SecondsSpec | None = Field(
+        None, description="{look, answer}, expected seconds in place of the measured ones of the agent card"
     )
     always_answers: bool | None = Field(
         None, description="true (answers whatever the policy says) or false (must be able to pass on)"

@@ -44,6 +44,9 @@ _DIGITS = 3
 
 _FEWEST = 50
 
+_SETTLED = 1e-6
+"""Gain in log-likelihood per query below which a newcomer's chances are settled."""
+
 
 class FewOutcomesError(DataError):
     """There is too little to measure anything by."""
@@ -104,15 +107,15 @@ def measure(
     about = dict(provenance or {}, queries=table.shape[2])
     if known:
         scale = next(iter(known.values())).scale
-        belief = _belief_from(table, known)
-        new = {name: agent for name, agent in said.items() if name not in known}
+        logs = _logs_from(table, known)
+        found = {name: _fit_newcomer(agent, logs) for name, agent in said.items() if name not in known}
     else:
         prior, belief = _fit(list(said.values()), classes, seed)
-        new = said
-        chances = [_chances(agent, belief) for agent in said.values()]
-        scale = _scale(prior, chances, list(said.values()), grades, seed)
+        found = {name: _chances(agent, belief) for name, agent in said.items()}
+        scale = _scale(prior, list(found.values()), list(said.values()), grades, seed)
     return {
-        name: _competence(table, table.agents.index(name), agent, belief, scale, about) for name, agent in new.items()
+        name: _competence(table, table.agents.index(name), said[name].bands, chances, scale, about)
+        for name, chances in found.items()
     }
 
 
@@ -172,13 +175,35 @@ def _fit_once(said: Sequence[_Said], classes: int, random: np.random.Generator) 
     for _ in range(ROUNDS):
         prior = (belief.sum(axis=1) + 1.0) / (n + classes)
         logs = np.log(prior)[:, None] + sum(_evidence(agent, *_chances(agent, belief)) for agent in said)
-        most = logs.max(axis=0)
-        weights = np.exp(logs - most)
-        belief = weights / weights.sum(axis=0)
-        likelihood = float((most + np.log(weights.sum(axis=0))).mean())
+        belief, likelihoods = _normalised(logs)
+        likelihood = float(likelihoods.mean())
     # Dear classes first, so that two fits of the same queries name them alike.
     order = np.argsort(-(belief @ np.mean([agent.score for agent in said], axis=0)) / belief.sum(axis=1))
     return likelihood, prior[order], belief[order]
+
+
+def _fit_newcomer(agent: _Said, logs: Floats) -> tuple[Floats, Floats]:
+    """Return the chances of one agent given the log-weights (Z, n) that the known agents leave to the classes.
+
+    What the newcomer itself says and scores belongs to the evidence too. Without it every class would be credited
+    with its share of every doubtful query, and all classes would look alike to the newcomer.
+    """
+    belief, before = _normalised(logs)[0], -np.inf
+    for _ in range(ROUNDS):
+        belief, likelihoods = _normalised(logs + _evidence(agent, *_chances(agent, belief)))
+        if (now := float(likelihoods.mean())) - before < _SETTLED:
+            break
+        before = now
+    return _chances(agent, belief)
+
+
+def _normalised(logs: Floats) -> tuple[Floats, Floats]:
+    """Return beliefs (Z, n) from log-weights, and the log of each query's total weight (n,)."""
+    most = logs.max(axis=0)
+    weights = np.exp(logs - most)
+    total = weights.sum(axis=0)
+    belief: Floats = weights / total
+    return belief, most + np.log(total)
 
 
 def _chances(agent: _Said, belief: Floats) -> tuple[Floats, Floats]:
@@ -197,11 +222,11 @@ def _evidence(agent: _Said, speaks: Floats, solves: Floats) -> Floats:
     logs: Floats = (
         np.log(speaks)[:, agent.band] + agent.score * np.log(right) + (1.0 - agent.score) * np.log(1.0 - right)
     )
-    return logs
+    return np.asarray(logs, dtype=np.float64)
 
 
-def _belief_from(table: OutcomeTable, known: Mapping[str, Competence]) -> Floats:
-    """Return the belief about each query (Z, n) by what the known agents said and scored."""
+def _logs_from(table: OutcomeTable, known: Mapping[str, Competence]) -> Floats:
+    """Return the log-weight of each class for each query (Z, n) by what the known agents said and scored."""
     logs = np.log(np.array(next(iter(known.values())).scale.prior))[:, None] * np.ones((1, table.shape[2]))
     for name, competence in known.items():
         place = table.agents.index(name)
@@ -210,9 +235,7 @@ def _belief_from(table: OutcomeTable, known: Mapping[str, Competence]) -> Floats
         solves = np.clip(np.array(competence.solves), 1e-3, 1 - 1e-3)
         speaks = np.clip(np.array(competence.speaks), 1e-6, 1.0)
         logs = logs + _evidence(_Said(competence.bands, band, score), speaks, solves)
-    weights = np.exp(logs - logs.max(axis=0))
-    belief: Floats = weights / weights.sum(axis=0)
-    return belief
+    return np.asarray(logs, dtype=np.float64)
 
 
 def _scale(
@@ -233,8 +256,7 @@ def _scale(
         for agent, (speaks, _), ask in zip(said, chances, asked, strict=True):
             if agent.counts > 1:
                 logs = logs + np.where(ask, np.log(speaks)[:, agent.band], 0.0)
-        weights = np.exp(logs - logs.max(axis=0))
-        beliefs.append((weights / weights.sum(axis=0)).T)
+        beliefs.append(_normalised(logs)[0].T)
     # Equal distances between square roots are about equal chances to tell two beliefs apart (Hellinger).
     points = np.sqrt(np.unique(np.round(np.vstack(beliefs), 6), axis=0))
     centres = np.vstack([prior[None], certain])[:grades]
@@ -248,12 +270,12 @@ def _scale(
 def _competence(
     table: OutcomeTable,
     place: int,
-    agent: _Said,
-    belief: Floats,
+    bands: tuple[float, ...],
+    chances: tuple[Floats, Floats],
     scale: DifficultyScale,
     provenance: Mapping[str, Any],
 ) -> Competence:
-    speaks, solves = _chances(agent, belief)
+    speaks, solves = chances
     ok = ~table.failed[0, place]
 
     def mean(column: NDArray[Any]) -> float:
@@ -261,7 +283,7 @@ def _competence(
 
     return Competence(
         scale=scale,
-        bands=agent.bands,
+        bands=bands,
         speaks=tuple(_row(row) for row in speaks),
         solves=_matrix(solves),
         prompt_tokens=mean(table.prompt_tokens),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,12 +47,17 @@ class Choice:
     cost_full: NDArray[np.float64]
     """With the looks of those that rejected."""
 
+    seconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros((1, 1)))
+    """Spent along the whole route, as measured or set; 0 for all where a method does not say (shape (1, 1))."""
+
 
 def chosen(table: OutcomeTable, agent: Places) -> Choice:
     """Return what asking these agents, and nobody else, gets and pays."""
     at = agent[:, None, :]
     cost = np.take_along_axis(table.answer_cost, at, axis=1)[:, 0]
-    return Choice(agent=agent, score=np.take_along_axis(table.score, at, axis=1)[:, 0], cost=cost, cost_full=cost)
+    look, answer = (np.take_along_axis(c, at, axis=1)[:, 0] for c in (table.look_seconds, table.answer_seconds))
+    score = np.take_along_axis(table.score, at, axis=1)[:, 0]
+    return Choice(agent=agent, score=score, cost=cost, cost_full=cost, seconds=look + answer)
 
 
 def oracle(table: OutcomeTable) -> Places:
@@ -113,6 +118,7 @@ def best_single(table: OutcomeTable, validation: OutcomeTable) -> Places:
 
 
 def _worth(table: OutcomeTable) -> NDArray[np.float64]:
-    """Return score − α·cost of every cell."""
-    alphas = np.array([s.alpha for s in table.scenarios])
-    return table.score - alphas[:, None, None] * table.answer_cost
+    """Return score − α·cost − β·seconds of every cell."""
+    alphas, betas = (np.array([getattr(s, w) for s in table.scenarios])[:, None, None] for w in ("alpha", "beta"))
+    worth: NDArray[np.float64] = table.score - alphas * table.answer_cost
+    return worth - betas * (table.look_seconds + table.answer_seconds) if betas.any() else worth

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disrouter.errors import DataError, UnknownNameError
-from disrouter.types import Price, QueryPrice, Scenario
+from disrouter.types import Price, QueryPrice, Scenario, Seconds
 
-__all__ = ["CELLS", "FloatCube", "IntCube", "ObjectCube", "Outcome", "OutcomeTable"]
+__all__ = ["CELLS", "FloatCube", "IntCube", "ObjectCube", "Outcome", "OutcomeTable", "distinct"]
 
 FloatCube = NDArray[np.float64]
 IntCube = NDArray[np.int64]
@@ -131,8 +131,8 @@ class OutcomeTable:
 
     @property
     def failed(self) -> NDArray[np.bool_]:
-        """True where the agent broke, shape (S, A, Q)."""
-        return ~_absent(self.failure)
+        """True where the agent broke, shape (S, A, Q); read-only."""
+        return np.broadcast_to(~_absent(distinct(self.failure)), self.shape)
 
     def agent_index(self, name: str) -> int:
         """Return an agent's place on the agent axis.
@@ -251,6 +251,8 @@ class OutcomeTable:
         queries: NDArray[np.bool_] | NDArray[np.integer[Any]] | None = None,
     ) -> OutcomeTable:
         """Return the table of these agents (in this order) and these queries (a mask or places) only."""
+        if queries is None and (agents is None or tuple(agents) == self.agents):
+            return self
         a = list(range(len(self.agents))) if agents is None else [self.agent_index(n) for n in agents]
         q = np.arange(len(self.query_ids))
         if queries is not None:
@@ -262,8 +264,34 @@ class OutcomeTable:
             datasets=tuple(self.datasets[i] for i in q),
             domains=tuple(self.domains[i] for i in q),
             levels=tuple(self.levels[i] for i in q),
-            **{name: getattr(self, name)[:, a][:, :, q] for name in CELLS},
+            **self._cells(lambda cube: np.broadcast_to(cube[:, a][:, :, q], (self.shape[0], len(a), len(q)))),
         )
+
+    def in_scenarios(self, scenarios: Sequence[Scenario]) -> OutcomeTable:
+        """Return the table as it would be in these scenarios, for agents to whom the scenario makes no difference.
+
+        The outcomes are those of the first scenario. They are not copied, however many scenarios there are.
+
+        Raises:
+            DataError: An outcome depends on the scenario; seconds may.
+        """
+        for name in CELLS:
+            cube = distinct(getattr(self, name))
+            same = (cube == cube[:1]) | ((cube != cube) & (cube[:1] != cube[:1]))
+            if not name.endswith("_seconds") and not np.all(same):
+                agent = self.agents[int(np.argwhere(~same.astype(bool))[0][1])]
+                raise DataError(
+                    f"Column '{name}' of agent '{agent}' depends on the scenario, so that its outcomes in others are "
+                    "unknown.",
+                    hint="evaluate the network in the scenarios that you want to know about",
+                )
+        shape = (len(scenarios), *self.shape[1:])
+        cells = self._cells(lambda cube: np.broadcast_to(cube[:1], shape))
+        return replace(self, scenarios=tuple(scenarios), **cells)
+
+    def _cells(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> dict[str, Any]:
+        """Return every cube, changed; scenarios that share their memory come as one."""
+        return {name: change(distinct(getattr(self, name))) for name in CELLS}
 
     @classmethod
     def read(cls, path: str | Path) -> OutcomeTable:
@@ -283,18 +311,45 @@ class OutcomeTable:
 
         A row whose agent broke before it read anything stays free. Agents without a price here keep their costs.
         """
-        look, answer = self.look_cost.copy(), self.answer_cost.copy()
+        columns = [distinct(c) for c in (self.look_cost, self.answer_cost, self.prompt_tokens, self.answer_tokens)]
+        failed = ~_absent(distinct(self.failure))
+        # Where all scenarios share their outcomes they share their costs too.
+        shape = (max(len(column) for column in (*columns, failed)), *self.shape[1:])
+        look, answer = np.broadcast_to(columns[0], shape).copy(), np.broadcast_to(columns[1], shape).copy()
         for name, price in prices.items():
             i = self.agent_index(name)
-            read, wrote = self.prompt_tokens[:, i], self.answer_tokens[:, i]
+            read, wrote = columns[2][:, i], columns[3][:, i]
             if isinstance(price, QueryPrice):
-                free = self.failed[:, i]
+                free = failed[:, i]
                 look[:, i] = np.where(free & (look[:, i] == 0), 0.0, price.cost * price.look_share)
                 answer[:, i] = np.where(free, look[:, i], price.cost)
             else:  # the same operations in the same order as TokenPrice.of, so that the costs are equal bit by bit
                 look[:, i] = (price.input * read) / 1e6 / price.unit
                 answer[:, i] = (price.input * read + price.output * wrote) / 1e6 / price.unit
+        look, answer = np.broadcast_to(look, self.shape), np.broadcast_to(answer, self.shape)
         return replace(self, look_cost=look, answer_cost=answer)
+
+    def timed(self, seconds: Mapping[str, Seconds]) -> OutcomeTable:
+        """Return the table with these seconds in place of the measured ones; those that broke keep theirs."""
+        if not seconds:
+            return self
+        ok, cells = ~self.failed, {}
+        for name, part in (("look_seconds", "look"), ("answer_seconds", "answer")):
+            cells[name] = getattr(self, name).copy()
+            for agent, set_ in seconds.items():
+                i = self.agent_index(agent)
+                cells[name][:, i] = np.where(ok[:, i], getattr(set_, part), cells[name][:, i])
+        return replace(self, look_seconds=cells["look_seconds"], answer_seconds=cells["answer_seconds"])
+
+    def weighing(self, scenarios: Sequence[Scenario]) -> OutcomeTable:
+        """Return the table with the latency weights that scenarios of the same names have here; files hold none."""
+        betas = {scenario.name: scenario.beta for scenario in scenarios}
+        return replace(self, scenarios=tuple(replace(s, beta=betas.get(s.name, s.beta)) for s in self.scenarios))
+
+
+def distinct(cube: NDArray[Any]) -> NDArray[Any]:
+    """Return a cube without the scenarios that merely repeat the first one's memory."""
+    return cube[:1] if len(cube) > 1 and cube.strides[0] == 0 else cube
 
 
 _CELL_TYPES: dict[str, type[Any]] = {
@@ -380,8 +435,9 @@ def _check(table: OutcomeTable) -> None:
         },
     }
     for name, (allowed, bad) in outside.items():
-        _refuse(table, name, bad(getattr(table, name)), allowed)
-    _refuse(table, "answer", _absent(table.answer) & ~table.failed, "text, unless 'failure' says why there is none")
+        _refuse(table, name, bad(distinct(getattr(table, name))), allowed)
+    silent = _absent(distinct(table.answer)) & _absent(distinct(table.failure))
+    _refuse(table, "answer", silent, "text, unless 'failure' says why there is none")
     for scenario in table.scenarios:
         if not 0.0 <= scenario.alpha <= 1.0:
             raise DataError(

@@ -16,7 +16,7 @@ from disrouter.competence import Competence
 from disrouter.errors import DataError
 from disrouter.network import Limits, Network
 from disrouter.policies import policy_of, spec_of
-from disrouter.types import Agent, AgentCard, QueryPrice, Scenario, TokenPrice
+from disrouter.types import Agent, AgentCard, QueryPrice, Scenario, Seconds, TokenPrice
 
 __all__ = ["commit", "fingerprint", "network_from_json", "network_to_json", "versions"]
 
@@ -36,6 +36,7 @@ def network_to_json(network: Network) -> dict[str, Any]:
                 "parameters": agent.card.parameters,
                 "scenario_prompt": bool(getattr(agent, "scenario_prompt", True)),
                 "fingerprint": fingerprint(agent),
+                **({} if agent.card.seconds is None else {"seconds": asdict(agent.card.seconds)}),
                 **_competence(name, agent.card.competence),
             }
             for name, agent in network.agents.items()
@@ -66,6 +67,7 @@ def network_from_json(value: Mapping[str, Any]) -> Network:
                     price=QueryPrice(**agent["price"]) if "cost" in agent["price"] else TokenPrice(**agent["price"]),
                     context_length=agent["context_length"],
                     parameters=agent["parameters"],
+                    seconds=Seconds(**agent["seconds"]) if "seconds" in agent else None,
                     competence=Competence.from_json(agent["competence"]) if "competence" in agent else None,
                 ),
                 (),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from disrouter.agents.recorded import RecordedAgent, Recording
 from disrouter.errors import DataError
 from disrouter.evaluation.methods import Choice
-from disrouter.evaluation.outcomes import Outcome, OutcomeTable
+from disrouter.evaluation.outcomes import Outcome, OutcomeTable, distinct
 from disrouter.network import Limits, Network
 from disrouter.policies import ANSWER, POLICIES, PoolPolicy, Views
 from disrouter.types import Hop, Query, Trace, Usage
@@ -40,7 +40,7 @@ class Replay:
 
 
 def fitted(table: OutcomeTable, network: Network) -> OutcomeTable:
-    """Return the table of the network's agents at the network's prices.
+    """Return the table of the network's agents at the network's prices, and with the seconds that it sets.
 
     Raises:
         DataError: The network has an agent that the table has no outcomes of.
@@ -54,7 +54,8 @@ def fitted(table: OutcomeTable, network: Network) -> OutcomeTable:
             hint="evaluate the network itself, or drop the agent with `network.without(...)`",
         )
     prices = {name: agent.card.price for name, agent in network.agents.items()}
-    return table.select(agents=list(network.agents)).repriced(prices)
+    seconds = {name: agent.card.seconds for name, agent in network.agents.items() if agent.card.seconds is not None}
+    return table.select(agents=list(network.agents)).repriced(prices).timed(seconds)
 
 
 def accepted(table: OutcomeTable, network: Network) -> NDArray[np.bool_]:
@@ -62,7 +63,9 @@ def accepted(table: OutcomeTable, network: Network) -> NDArray[np.bool_]:
 
     This is the local decision if the agent were asked first, whoever was asked before it in truth.
     """
-    words = np.where(table.accepts >= 0, table.accepts == 1, np.isnan(table.confidence) | (table.confidence > 0.5))
+    said, confidences = distinct(table.accepts), distinct(table.confidence)
+    words = np.where(said >= 0, said == 1, np.isnan(confidences) | (confidences > 0.5))
+    words = np.broadcast_to(words, table.shape)
     decided = np.ones(table.shape, dtype=bool)
     policy = network.policy
     for a, name in enumerate(table.agents):
@@ -75,7 +78,8 @@ def accepted(table: OutcomeTable, network: Network) -> NDArray[np.bool_]:
                 decided[s, a] = alone == ANSWER
             else:
                 decided[s, a] = policy.accepts(confidence, words[s, a], scenario)
-    return decided & ~table.failed
+    decided &= ~table.failed
+    return decided
 
 
 def replay(table: OutcomeTable, network: Network) -> Replay:
@@ -84,11 +88,14 @@ def replay(table: OutcomeTable, network: Network) -> Replay:
     agent, received = routes.agent, routes.received
     answered = np.zeros(table.shape, dtype=bool)
     np.put_along_axis(answered, agent[:, None], True, axis=1)
-    at = agent[:, None]
-    score = np.take_along_axis(table.score, at, axis=1)[:, 0]
-    cost = np.take_along_axis(table.answer_cost, at, axis=1)[:, 0]
-    looks = np.where(received & ~answered, table.look_cost, 0.0).sum(axis=1)
-    cost_full = looks + cost
+    score, cost, cost_full, seconds = (np.empty(agent.shape) for _ in range(4))
+    for s in range(len(agent)):  # one scenario at a time: the looks of all would be as large as the table
+        at = agent[s][None]
+        score[s] = np.take_along_axis(table.score[s], at, axis=0)[0]
+        cost[s] = np.take_along_axis(table.answer_cost[s], at, axis=0)[0]
+        cost_full[s] = np.where(received[s] & ~answered[s], table.look_cost[s], 0.0).sum(axis=0) + cost[s]
+        seconds[s] = np.take_along_axis(table.answer_seconds[s], at, axis=0)[0]
+        seconds[s] += np.where(received[s], table.look_seconds[s], 0.0).sum(axis=0)
     for s, q, trace in _routed(table, network, _irregular(table, network)):
         places = [table.agent_index(hop.agent) for hop in trace.hops]
         received[s, :, q] = answered[s, :, q] = False
@@ -98,8 +105,8 @@ def replay(table: OutcomeTable, network: Network) -> Replay:
         if last >= 0:
             answered[s, last, q] = True
         score[s, q] = 0.0 if last < 0 else table.score[s, last, q]
-        cost[s, q], cost_full[s, q] = trace.cost, trace.cost_full
-    choice = Choice(agent=agent, score=score, cost=cost, cost_full=cost_full)
+        cost[s, q], cost_full[s, q], seconds[s, q] = trace.cost, trace.cost_full, trace.seconds
+    choice = Choice(agent=agent, score=score, cost=cost, cost_full=cost_full, seconds=seconds)
     return Replay(choice=choice, received=received, answered=answered)
 
 

@@ -9,9 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from disrouter.evaluation.overhead import LatencyRow
 from disrouter.evaluation.summary import Interval, MethodRow, Summary
 
-__all__ = ["agents_table", "differences_table", "report", "singles_table", "utility_table"]
+__all__ = ["agents_table", "differences_table", "latency_lines", "report", "singles_table", "utility_table"]
 
 
 def report(summary: Summary) -> RenderableType:
@@ -106,8 +107,40 @@ def _facts(summary: Summary) -> str:
     )
     return (
         f"{summary.unsolved:.1%} of the queries are solved by no agent; answers have {summary.answer_tokens_mean:.1f} "
-        f"tokens on average.{looking}"
+        f"tokens on average.{looking}{_rejections(summary)}"
     )
+
+
+def _rejections(summary: Summary) -> str:
+    rows = summary.rejections
+    if not any(row.per_query for row in rows):
+        return ""
+    return (
+        f" Agents that look and do not answer ({'/'.join(_short(row.per_query, '.2f') for row in rows)} a query, in "
+        f"the order of the scenarios) take {_percents(row.cost_share for row in rows)} of the cost, "
+        f"{_percents(row.tokens_share for row in rows)} of the tokens and {_percents(row.flops_share for row in rows)} "
+        "of the FLOPs."
+    )
+
+
+def latency_lines(rows: Sequence[LatencyRow]) -> Text:
+    """Return what was measured of seconds, in one sentence; nothing where nothing was."""
+    if not any(row.seconds for row in rows):
+        return Text()
+    weighed = f" A second costs {rows[0].beta:g} utility." if any(row.beta for row in rows) else ""
+    whole, before = _millis(row.seconds for row in rows), _millis(row.seconds_before_answer for row in rows)
+    return Text(
+        f"A query takes {whole} ms, {before} of them before its answer begins; rejections take "
+        f"{_percents(row.rejection_share for row in rows)} of the time.{weighed}"
+    )
+
+
+def _millis(values: Iterable[float]) -> str:
+    return "/".join(f"{1000 * value:.3g}" for value in values)
+
+
+def _percents(values: Iterable[float | None]) -> str:
+    return "/".join("–" if value is None else f"{100 * value:.1f}" for value in values) + " %"
 
 
 def _grouped(summary: Summary) -> Iterable[tuple[str, list[MethodRow]]]:

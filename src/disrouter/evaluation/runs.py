@@ -5,7 +5,8 @@ environment.json    versions and commit
 parts/              finished parts of an unfinished run
 table.parquet       the outcome table of the test queries
 validation.parquet  the same of the queries on which choices are made
-timings.parquet     measured seconds: the one thing in which two equal runs differ
+timings.parquet     measured seconds: the one thing in which two equal runs differ; validation-timings.parquet
+timings.json        where the seconds went: how long a query takes, and what of it is spent on agents that pass on
 traces.jsonl        the trace of every query in every scenario
 metrics.json        the summary
 figures/            PNG and SVG
@@ -23,6 +24,7 @@ from disrouter.errors import DataError, InterruptedRunError, UsageError
 from disrouter.evaluation.build import CHUNK, build, progress_bar
 from disrouter.evaluation.outcome_files import read_table, with_timings, write_table, write_timings
 from disrouter.evaluation.outcomes import OutcomeTable
+from disrouter.evaluation.overhead import LatencyRow, latency
 from disrouter.evaluation.records import commit, network_from_json, network_to_json, versions
 from disrouter.evaluation.replay import fitted, traces
 from disrouter.evaluation.suites import Suite
@@ -53,6 +55,9 @@ class Run:
     table: OutcomeTable
     validation: OutcomeTable
     summary: Summary
+
+    latency: tuple[LatencyRow, ...] = ()
+    """What the measured seconds of the test queries say, by scenario."""
 
     @property
     def figures(self) -> tuple[Path, ...]:
@@ -104,12 +109,6 @@ def evaluate(
         if value < 1:
             raise UsageError(f"The {name} {value} leaves nothing to evaluate: give at least 1.", hint="try 200")
     wanted = [s if isinstance(s, Scenario) else scenario_of(s) for s in scenarios]
-    slow = next((s for s in wanted if s.beta), None)
-    if slow is not None:
-        raise UsageError(
-            f"Scenario '{slow.name}' weighs latency (beta {slow.beta:g}), which an evaluation does not.",
-            hint="use beta 0",
-        )
     queries, held_out = _queries(suite, domain, seed, limit, validation_limit)
     config = {
         "schema": SCHEMA,
@@ -149,11 +148,11 @@ def read_run(run_dir: Path | str) -> Run:
     try:
         network = network_from_json(config["network"])
         seed, suite = int(config["seed"]), str(config["suite"])
+        scenarios = [Scenario(**scenario) for scenario in config["scenarios"]]
     except (KeyError, TypeError, ValueError) as exc:
         raise DataError(f"'{folder / 'config.json'}' is not the record of a run: {exc}.") from exc
-    table, validation = read_table(folder / "table.parquet"), read_table(folder / "validation.parquet")
-    if (folder / "timings.parquet").is_file():
-        table = with_timings(table, folder / "timings.parquet")
+    table = _read_table(folder / "table.parquet", folder / "timings.parquet").weighing(scenarios)
+    validation = _read_table(folder / "validation.parquet", folder / "validation-timings.parquet").weighing(scenarios)
     return Run(
         folder=folder,
         config=config,
@@ -161,7 +160,13 @@ def read_run(run_dir: Path | str) -> Run:
         table=table,
         validation=validation,
         summary=summarise(table, validation, network, seed, suite=suite),
+        latency=latency(fitted(table, network), network),
     )
+
+
+def _read_table(path: Path, timings: Path) -> OutcomeTable:
+    table = read_table(path)
+    return with_timings(table, timings) if timings.is_file() else table
 
 
 def remake(run_dir: Path | str, *, figures: bool = True) -> Run:
@@ -173,6 +178,7 @@ def remake(run_dir: Path | str, *, figures: bool = True) -> Run:
     run = read_run(run_dir)
     write_traces(run.folder / "traces.jsonl", traces(fitted(run.table, run.network), run.network))
     write_json(run.folder / "metrics.json", run.summary.to_json())
+    write_json(run.folder / "timings.json", {"schema": 1, "latency": [asdict(row) for row in run.latency]})
     if figures:
         from disrouter.evaluation.figures import draw_all
 
@@ -225,8 +231,7 @@ def _build_tables(
                 chunk=config["chunk"],
                 advance=advance,
             )
-            if name == "table":
-                write_timings(table, folder / "timings.parquet")
+            write_timings(table, folder / ("timings.parquet" if name == "table" else f"{name}-timings.parquet"))
             write_table(table, folder / f"{name}.parquet", timings=False)
             _remove_parts(parts)
 
@@ -251,7 +256,7 @@ def _open(folder: Path, config: Mapping[str, Any], *, resume: bool) -> None:
                     hint="name another folder, or start afresh without resuming",
                 )
             return
-        for name in ("table", "validation", "timings"):
+        for name in ("table", "validation", "timings", "validation-timings"):
             (folder / f"{name}.parquet").unlink(missing_ok=True)
             _remove_parts(folder / "parts" / name)
     elif folder.is_dir() and any(folder.iterdir()):

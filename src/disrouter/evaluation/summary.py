@@ -22,6 +22,7 @@ from disrouter.evaluation.methods import (
     smallest,
 )
 from disrouter.evaluation.outcomes import OutcomeTable
+from disrouter.evaluation.overhead import RejectionRow, rejections
 from disrouter.evaluation.replay import Replay, accepted, fitted, replay
 from disrouter.network import Network
 from disrouter.seeds import seed_of
@@ -147,6 +148,9 @@ class Summary:
     look_share_flops: float | None
     """The same in FLOPs: about two per weight and token, whether read or written."""
 
+    rejections: tuple[RejectionRow, ...] = ()
+    """What looks of agents that did not answer take, by scenario."""
+
     notes: tuple[str, ...]
     """Why a number is missing."""
 
@@ -219,6 +223,7 @@ def summarise(
         answer_tokens_mean=float(table.answer_tokens[ok].mean()) if ok.any() else 0.0,
         look_share=_share(read, wrote * OUTPUT_PER_INPUT),
         look_share_flops=_share(read, wrote),
+        rejections=rejections(table, network, routed),
         notes=tuple(notes),
     )
 
@@ -238,10 +243,13 @@ class _Sampled:
     @classmethod
     def of(cls, table: OutcomeTable, choices: Mapping[str, Choice], seed: int, resamples: int) -> _Sampled:
         alphas = np.array([s.alpha for s in table.scenarios])[:, None]
+        betas = np.array([s.beta for s in table.scenarios])[:, None]
+        # Where latency has no weight, nothing measured comes into the numbers: equal runs stay equal.
+        waits = {name: betas * c.seconds if betas.any() else 0.0 for name, c in choices.items()}
         values = np.stack(
             [
-                [c.score - alphas * c.cost for c in choices.values()],
-                [c.score - alphas * c.cost_full for c in choices.values()],
+                [c.score - alphas * c.cost - waits[name] for name, c in choices.items()],
+                [c.score - alphas * c.cost_full - waits[name] for name, c in choices.items()],
             ]
         )
         means = None

@@ -32,7 +32,7 @@ def trace_to_json(trace: Trace, *, timings: bool = False) -> dict[str, Any]:
                     "completion_tokens": hop.usage.completion_tokens,
                 },
                 "cost": hop.cost,
-                **({"seconds": hop.seconds} if timings else {}),
+                **(_timings(hop) if timings else {}),
                 "reason": hop.reason,
             }
             for hop in trace.hops
@@ -40,6 +40,11 @@ def trace_to_json(trace: Trace, *, timings: bool = False) -> dict[str, Any]:
         "answer": trace.answer,
         "score": trace.score,
     }
+
+
+def _timings(hop: Hop) -> dict[str, float]:
+    first = hop.first_token_seconds
+    return {"seconds": hop.seconds, **({} if first is None else {"first_token_seconds": first})}
 
 
 def trace_from_json(value: Mapping[str, Any]) -> Trace:

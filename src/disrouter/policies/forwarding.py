@@ -15,16 +15,14 @@ The rule is two-sided: an agent answers because it is sure, and also because nob
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from threading import Lock
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from disrouter.competence import Competence
 from disrouter.errors import ConfigError
+from disrouter.policies._tables import Between, Plan, Tables, at_one, kinds_of
 from disrouter.policies.contract import (
     ANSWER,
     Accept,
@@ -36,21 +34,14 @@ from disrouter.policies.contract import (
     Views,
 )
 from disrouter.policies.simple import is_number
-from disrouter.types import AgentCard, Scenario, Usage
 
 if TYPE_CHECKING:
-    from disrouter.policies.contract import FloatArray, IntArray
+    from disrouter.policies.contract import IntArray
 
 __all__ = ["ValueOfForwarding"]
 
-STANDING = np.concatenate([[-np.inf], np.linspace(-1.0, 1.0, 33)])
-"""Values that the best answer at hand may have while others are asked: the levels of the tables' last axis."""
-
 TIE = 1e-9
 """Looking once more must promise at least this much: in a tie the query has travelled enough."""
-
-SCENARIOS_KEPT = 64
-"""Scenarios whose tables are kept: a service may be asked for any alpha."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +63,7 @@ class ValueOfForwarding:
     thrift: float = 1.0
     """From 1: how many times alpha counts when deciding. Above 1 where a budget is tighter than any scenario."""
 
-    _pool: _Tables | None = field(default=None, repr=False, compare=False)
+    _pool: Tables | None = field(default=None, repr=False, compare=False)
 
     name: ClassVar[str] = "value-of-forwarding"
 
@@ -100,7 +91,9 @@ class ValueOfForwarding:
         Raises:
             ConfigError: An agent has no card, or the agents' cards are of different scales.
         """
-        return replace(self, _pool=_Tables(self, pool))
+        return replace(
+            self, _pool=Tables(pool, skip=self.skip, recall=self.recall, floor=self.floor, thrift=self.thrift)
+        )
 
     def decide(self, view: View) -> Verdict:
         """Say what becomes of one query; the policy must be bound.
@@ -130,7 +123,7 @@ class ValueOfForwarding:
                     best, code = value, -2 - there
         standing = best if self.recall else -np.inf
         for there in tables.after[here]:
-            value = _at_one(plan.ask[there], grade, standing)
+            value = at_one(plan.ask[there], grade, standing)
             if value > best + TIE:
                 best, code = value, there
         if code == ANSWER:
@@ -147,222 +140,45 @@ class ValueOfForwarding:
         here, plan = tables.place(views.agent), tables.plan(views.scenario)
         if not tables.after[here]:
             return np.full(n, ANSWER)
-        grade = np.zeros(n, dtype=np.int64)
-        bands: dict[int, IntArray] = {}
-        for name, confidence in views.upstream.items():
-            there = tables.place(name)
-            bands[there] = tables.agents[there].bands_of(confidence)
-            if self.grades:
-                grade = np.where(views.consulted[name], tables.agents[there].moves[grade, bands[there]], grade)
-        band = tables.agents[here].bands_of(views.confidence)
-        best, code = plan.own[here][grade, band], np.full(n, ANSWER)
+        # The columns a verdict rests on: the own band, and for everyone asked before its band (0: not asked).
+        columns = [tables.agents[here].bands_of(views.confidence)]
+        seen = {tables.place(name): name for name in views.upstream} if self.grades or self.recall else {}
+        for there, name in seen.items():
+            band = tables.agents[there].bands_of(views.upstream[name])
+            columns.append(np.where(views.consulted[name], band + 1, 0))
+        sizes = [len(tables.agents[place].edges) + 3 for place in (here, *seen)]
+        # Many queries look alike: each kind is decided once.
+        kinds, kind = kinds_of(columns, sizes) if n > 1 else (columns, None)
+        code = self._decided(tables, plan, here, kinds[0], dict(zip(seen, kinds[1:], strict=True)))
+        return code if kind is None else code[kind]
+
+    def _decided(
+        self, tables: Tables, plan: Plan, here: int, band: IntArray, upstream: Mapping[int, IntArray]
+    ) -> IntArray:
+        """Return the codes by the own bands and by those of everyone asked before (0: not asked; else one more)."""
+        grade = np.zeros(len(band), dtype=np.int64)
+        if self.grades:
+            for there, seen in upstream.items():
+                grade = np.where(seen > 0, tables.agents[there].moves[grade, seen - 1], grade)
+        best, code = plan.own[here][grade, band], np.full(len(band), ANSWER)
         grade = tables.agents[here].moves[grade, band]
         if self.recall:
-            for there, its_band in bands.items():
-                consulted = views.consulted[tables.names[there]]
-                value = np.where(consulted, plan.recalled[there][grade, its_band], -np.inf)
+            for there, seen in upstream.items():
+                value = np.where(seen > 0, plan.recalled[there][grade, seen - 1], -np.inf)
                 better = value > best
                 best, code = np.where(better, value, best), np.where(better, -2 - there, code)
-        standing = best if self.recall else np.full(n, -np.inf)
+        look_up = Between(grade, best if self.recall else np.full(len(band), -np.inf))
         for there in tables.after[here]:
-            value = _at(plan.ask[there], grade, standing)
+            value = look_up(plan.ask[there])
             better = value > best + TIE
             best, code = np.where(better, value, best), np.where(better, there, code)
         return code
 
     @property
-    def _tables(self) -> _Tables:
+    def _tables(self) -> Tables:
         if self._pool is None:
             raise ConfigError(
                 f"Policy '{self.name}' does not know the pool it decides for.",
                 hint="give it to a network, which binds it: `network.replace(policy=...)`",
             )
         return self._pool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Agent:
-    """What the tables hold of one agent, whatever the scenario; G grades, B bands and one more for no confidence."""
-
-    edges: FloatArray
-    edges_listed: list[float]
-    chance: FloatArray
-    """Chance of each band in each grade, shape (G, B)."""
-
-    right: FloatArray
-    """Chance to be right after a look, from the grade before it, shape (G, B + 1)."""
-
-    known_right: FloatArray
-    """The same from the grade at hand, which the look has moved already, shape (G, B + 1)."""
-
-    moves: IntArray
-    """Grade after a look, shape (G, B + 1)."""
-
-    look_cost: float
-    answer_cost: float
-    """Of the answer after the look."""
-
-    look_seconds: float
-    answer_seconds: float
-
-    def band_of(self, confidence: float | None) -> int:
-        """Return the band of one confidence, as :meth:`bands_of` does."""
-        if confidence is None or confidence != confidence:
-            return len(self.edges) + 1
-        return bisect_right(self.edges_listed, confidence)
-
-    def bands_of(self, confidence: FloatArray) -> IntArray:
-        """Return the band of every confidence; the last one stands for none."""
-        band = np.searchsorted(self.edges, confidence, side="right")
-        return np.where(np.isnan(confidence), len(self.edges) + 1, band)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
-    """The values of one scenario; one entry per agent."""
-
-    own: list[FloatArray]
-    """Of answering after a look, by grade before the look and band, shape (G, B + 1)."""
-
-    recalled: list[FloatArray]
-    """Of answering when recalled, by grade at hand and the band once seen, shape (G, B + 1)."""
-
-    ask: list[FloatArray]
-    """Of asking the agent, by grade and standing value, shape (G, len(STANDING))."""
-
-
-class _Tables:
-    """A pool in tables, and the plans of the scenarios asked for lately."""
-
-    def __init__(self, policy: ValueOfForwarding, pool: Pool) -> None:
-        self._policy = policy
-        self.names = tuple(pool.cards)
-        self._places = {name: place for place, name in enumerate(self.names)}
-        competences = _competences(pool)
-        scale = np.array(competences[0].scale.grades)
-        self.agents = [
-            _agent(competence, pool.cards[name], scale)
-            for name, competence in zip(self.names, competences, strict=True)
-        ]
-        self.after = _after(pool, everyone=policy.skip)
-        self._plans: OrderedDict[tuple[float, float], _Plan] = OrderedDict()
-        self._lock = Lock()
-
-    def place(self, name: str) -> int:
-        return self._places[name]
-
-    def plan(self, scenario: Scenario) -> _Plan:
-        """Return the values of a scenario, made on first use."""
-        key = scenario.alpha * self._policy.thrift, scenario.beta
-        with self._lock:
-            plan = self._plans.pop(key, None) or self._induced(*key)
-            self._plans[key] = plan
-            if len(self._plans) > SCENARIOS_KEPT:
-                self._plans.popitem(last=False)
-        return plan
-
-    def _induced(self, alpha: float, beta: float) -> _Plan:
-        """Return the values by backward induction, the agents at the end first."""
-        recall, floor = self._policy.recall, self._policy.floor
-        levels = STANDING if recall else STANDING[:1]
-        own: list[FloatArray] = [np.empty(0)] * len(self.agents)
-        recalled, ask = list(own), list(own)
-        for place in reversed(range(len(self.agents))):
-            agent, after = self.agents[place], self.after[place]
-            price = alpha * agent.answer_cost + beta * agent.answer_seconds
-            least = floor if after else 0.0  # somebody has to answer
-            own[place] = np.where(agent.right >= least, agent.right - price, -np.inf)
-            recalled[place] = np.where(agent.known_right >= floor, agent.known_right - price, -np.inf)
-            bands = agent.chance.shape[1]
-            mine = own[place][:, :bands, None]
-            if after:
-                standing = np.maximum(mine, levels)
-                moved = agent.moves[:, :bands]
-                best = np.max([ask[other] for other in after], axis=0)
-                onward = _at(best, moved[:, :, None], standing if recall else levels)
-                mine = np.maximum(standing, onward) if recall else np.maximum(mine, onward)
-            value = (agent.chance[:, :, None] * mine).sum(axis=1) - alpha * agent.look_cost - beta * agent.look_seconds
-            ask[place] = np.broadcast_to(value, (len(agent.chance), len(levels)))
-        return _Plan(own, recalled, ask)
-
-
-def _at(table: FloatArray, grade: IntArray, standing: FloatArray) -> FloatArray:
-    """Return a table's values between its levels of the standing value, linearly."""
-    if table.shape[1] == 1:
-        return np.broadcast_to(table[grade, 0], np.broadcast_shapes(grade.shape, standing.shape))
-    step = STANDING[2] - STANDING[1]
-    place = np.clip((standing - STANDING[1]) / step, 0.0, len(STANDING) - 2.0)
-    low = np.minimum(place.astype(np.int64), len(STANDING) - 3)
-    share = place - low
-    between = (1.0 - share) * table[grade, low + 1] + share * table[grade, low + 2]
-    # Below the levels there is practically nothing at hand.
-    values: FloatArray = np.where(standing < STANDING[1], table[grade, 0], between)
-    return values
-
-
-def _at_one(table: FloatArray, grade: int, standing: float) -> float:
-    """Return what :func:`_at` returns, for one grade and standing value."""
-    if table.shape[1] == 1 or standing < STANDING[1]:
-        return float(table[grade, 0])
-    place = min(max((standing - STANDING[1]) / (STANDING[2] - STANDING[1]), 0.0), len(STANDING) - 2.0)
-    low = min(int(place), len(STANDING) - 3)
-    share = place - low
-    return float((1.0 - share) * table[grade, low + 1] + share * table[grade, low + 2])
-
-
-def _agent(competence: Competence, card: AgentCard, grades: FloatArray) -> _Agent:
-    """Return an agent's tables on the grades (G, Z) of its scale."""
-    speaks, solves = np.array(competence.speaks), np.array(competence.solves)
-    chance = grades @ speaks
-    chance /= chance.sum(axis=1, keepdims=True)
-    joint = grades[:, None, :] * speaks.T[None]
-    joint /= np.maximum(joint.sum(axis=2, keepdims=True), 1e-12)
-    right = (joint * solves.T[None]).sum(axis=2)
-    unsaid = grades @ (speaks * solves).sum(axis=1)
-    # The nearest belief, by the angle between square roots (Hellinger); chances to solve are what it is used for.
-    nearest = np.argmax(np.sqrt(joint) @ np.sqrt(grades).T, axis=2)
-    usage = Usage(round(competence.prompt_tokens), round(competence.answer_tokens))
-    look_cost = card.price.of(Usage(usage.prompt_tokens, 0), answered=False)
-    return _Agent(
-        edges=np.array(competence.bands),
-        edges_listed=list(competence.bands),
-        chance=chance,
-        right=np.column_stack([right, unsaid]),
-        known_right=np.column_stack([grades @ solves, unsaid]),
-        moves=np.column_stack([nearest, np.arange(len(grades))]),
-        look_cost=look_cost,
-        answer_cost=card.price.of(usage, answered=True) - look_cost,
-        look_seconds=competence.look_seconds,
-        answer_seconds=competence.answer_seconds,
-    )
-
-
-def _competences(pool: Pool) -> list[Competence]:
-    """Return the agents' competences, in the pool's order."""
-    found = {name: card.competence for name, card in pool.cards.items()}
-    missing = [name for name, competence in found.items() if competence is None]
-    if missing:
-        raise ConfigError(
-            f"Policy '{ValueOfForwarding.name}' needs to know what every agent can do, and network '{pool.name}' has "
-            f"no agent card of {', '.join(repr(name) for name in missing)}.",
-            hint="measure the agents with `disrouter cards fit`, or choose another policy",
-        )
-    known = [competence for competence in found.values() if competence is not None]
-    if len({competence.scale.id for competence in known}) > 1:
-        scales = ", ".join(f"'{name}': {c.scale.id}" for name, c in found.items() if c is not None)
-        raise ConfigError(
-            f"The agent cards of network '{pool.name}' are of different scales of difficulty ({scales}).",
-            hint="measure all its agents together, or the new ones onto the others' scale, with `disrouter cards fit`",
-        )
-    return known
-
-
-def _after(pool: Pool, *, everyone: bool) -> list[tuple[int, ...]]:
-    """Return for every agent whom it may pass to: its first successor, or everyone who can be reached."""
-    names = list(pool.cards)
-    reached: list[tuple[int, ...]] = [()] * len(names)
-    for place in reversed(range(len(names))):
-        direct = [names.index(to) for to in pool.edges[names[place]]]
-        behind = {further for to in direct for further in reached[to]}
-        reached[place] = tuple(sorted({*direct, *behind})) if everyone else tuple(direct)
-    return reached
