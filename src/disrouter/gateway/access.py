@@ -1,11 +1,11 @@
 """Who may ask: keys, their rate limits, budgets and scenarios, checked without touching disk or network.
 
 AccessError
-├── MissingKey        401   no key where one is needed
-├── WrongKey          401   nobody has this key (any more)
-├── Forbidden         403   the key may not do this
-├── TooManyRequests   429   slower: the message and ``retry_after`` say when
-└── BudgetExhausted   429   the key's budget is spent; trying again does not help
+├── MissingKeyError        401   no key where one is needed
+├── WrongKeyError          401   nobody has this key (any more)
+├── ForbiddenError         403   the key may not do this
+├── RateLimitError   429   slower: the message and ``retry_after`` say when
+└── BudgetError   429   the key's budget is spent; trying again does not help
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from disrouter.gateway.keys import Key, digest_of, period_of
 __all__ = [
     "Access",
     "AccessError",
-    "BudgetExhausted",
-    "Forbidden",
+    "BudgetError",
+    "ForbiddenError",
     "Grant",
-    "MissingKey",
-    "TooManyRequests",
-    "WrongKey",
+    "MissingKeyError",
+    "RateLimitError",
+    "WrongKeyError",
 ]
 
 MAX_HEADER = 4096
@@ -45,23 +45,30 @@ class AccessError(RunError):
     retry_after: float | None = None
     """Seconds until it is worth trying again; None where trying again does not help."""
 
+    def headers(self) -> dict[str, str]:
+        """Return the headers that tell a client whether and when to try again."""
+        if self.retry_after is not None:
+            return {"retry-after": str(max(1, math.ceil(self.retry_after)))}
+        # Clients retry every 429; this one stays.
+        return {"x-should-retry": "false"} if self.status == 429 else {}
 
-class MissingKey(AccessError):
+
+class MissingKeyError(AccessError):
     """No key where one is needed."""
 
 
-class WrongKey(AccessError):
+class WrongKeyError(AccessError):
     """Nobody has this key, or not any more."""
 
 
-class Forbidden(AccessError):
+class ForbiddenError(AccessError):
     """The key is good, but not for this."""
 
     status = 403
     code = "forbidden"
 
 
-class TooManyRequests(AccessError):
+class RateLimitError(AccessError):
     """More requests than the key may send in a minute."""
 
     status = 429
@@ -73,7 +80,7 @@ class TooManyRequests(AccessError):
         self.retry_after = retry_after
 
 
-class BudgetExhausted(AccessError):
+class BudgetError(AccessError):
     """The key has spent what it may spend."""
 
     status = 429
@@ -105,20 +112,20 @@ class Grant:
         """Do nothing if the request may ask for a scenario of this name.
 
         Raises:
-            Forbidden: It may not.
+            ForbiddenError: It may not.
         """
         if self.scenarios is not None and name not in self.scenarios:
             allowed = ", ".join(f"'{s}'" for s in sorted(self.scenarios))
-            raise Forbidden(f"This key may not use the scenario '{name[:80]}'. Allowed: {allowed}.")
+            raise ForbiddenError(f"This key may not use the scenario '{name[:80]}'. Allowed: {allowed}.")
 
     def require_admin(self) -> None:
         """Do nothing if the request comes with an administrator's key.
 
         Raises:
-            Forbidden: It does not.
+            ForbiddenError: It does not.
         """
         if not self.admin:
-            raise Forbidden("This needs an administrator's key.", hint="disrouter keys create NAME --admin")
+            raise ForbiddenError("This needs an administrator's key.", hint="disrouter keys create NAME --admin")
 
 
 ANONYMOUS = Grant(key_id=None)
@@ -183,17 +190,17 @@ class Access:
         """Return what the sender of an ``Authorization`` header may do; counts one request.
 
         Raises:
-            MissingKey: There is none, and one is needed.
-            WrongKey: It is unknown, revoked or expired.
-            TooManyRequests: The key's requests of this minute are used up.
-            BudgetExhausted: The key's budget is spent.
+            MissingKeyError: There is none, and one is needed.
+            WrongKeyError: It is unknown, revoked or expired.
+            RateLimitError: The key's requests of this minute are used up.
+            BudgetError: The key's budget is spent.
         """
         key = self._key_of(authorization)
         if key is None:
             return ANONYMOUS
         left = self._remaining(key)
         if left is not None and left <= 0:
-            raise BudgetExhausted(
+            raise BudgetError(
                 f"The budget of key '{key.id}' is spent ({key.budget:g} per {key.period}).",
                 hint="ask the operator for a larger one",
             )
@@ -210,8 +217,8 @@ class Access:
         """Return what the sender may do without counting a request: for pages, not for queries.
 
         Raises:
-            MissingKey: There is no key, and one is needed.
-            WrongKey: It is unknown, revoked or expired.
+            MissingKeyError: There is no key, and one is needed.
+            WrongKeyError: It is unknown, revoked or expired.
         """
         key = self._key_of(authorization)
         if key is None:
@@ -243,18 +250,20 @@ class Access:
         if self.open:
             return None
         if not authorization:
-            raise MissingKey("No API key was given.", hint="send it as `Authorization: Bearer sk-…`")
+            raise MissingKeyError("No API key was given.", hint="send it as `Authorization: Bearer sk-…`")
         scheme, _, token = authorization[:MAX_HEADER].partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token or len(authorization) > MAX_HEADER:
-            raise WrongKey("The Authorization header holds no key.", hint="send it as `Authorization: Bearer sk-…`")
+            raise WrongKeyError(
+                "The Authorization header holds no key.", hint="send it as `Authorization: Bearer sk-…`"
+            )
         digest = digest_of(token)
         key = self._keys.get(digest)
         # The dictionary finds by the whole digest; comparing once more takes the same time wherever two digests differ.
         if key is None or not hmac.compare_digest(key.digest, digest):
-            raise WrongKey("This API key is not known here.", hint="check it, or ask the operator for one")
+            raise WrongKeyError("This API key is not known here.", hint="check it, or ask the operator for one")
         if key.expires is not None and key.expires <= self._clock():
-            raise WrongKey(f"Key '{key.id}' has expired.", hint="ask the operator for a new one")
+            raise WrongKeyError(f"Key '{key.id}' has expired.", hint="ask the operator for a new one")
         return key
 
     def _remaining(self, key: Key) -> float | None:
@@ -271,5 +280,5 @@ class Access:
         bucket = self._buckets.setdefault(key.id, _Bucket(float(key.per_minute), now))
         wait = bucket.take(key.per_minute, now)
         if wait:
-            raise TooManyRequests(f"Key '{key.id}' may send {key.per_minute} requests per minute.", retry_after=wait)
+            raise RateLimitError(f"Key '{key.id}' may send {key.per_minute} requests per minute.", retry_after=wait)
         return int(bucket.tokens)
