@@ -24,6 +24,7 @@ LAYERS = (
     {"evaluation"},
     {"training"},
     {"lab"},
+    {"gateway"},
     {"cli"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
