@@ -4,17 +4,18 @@ AccessError
 ├── MissingKeyError        401   no key where one is needed
 ├── WrongKeyError          401   nobody has this key (any more)
 ├── ForbiddenError         403   the key may not do this
-├── RateLimitError   429   slower: the message and ``retry_after`` say when
-└── BudgetError   429   the key's budget is spent; trying again does not help
+├── RateLimitError         429   slower: the message and ``retry_after`` say when
+└── BudgetError            429   the key's budget is spent; trying again does not help
 """
 
 from __future__ import annotations
 
 import hmac
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from disrouter.errors import RunError
@@ -167,6 +168,7 @@ class Access:
     ) -> None:
         self._keys_required = keys_required
         self._clock = clock
+        self._lock = threading.Lock()  # spending comes from requests, keys from the store's thread
         self._buckets: dict[str, _Bucket] = {}
         self._unsaved: dict[tuple[str, str], float] = {}
         self._keys: dict[bytes, Key] = {}
@@ -181,10 +183,11 @@ class Access:
     def replace_keys(self, keys: Iterable[Key]) -> None:
         """Know these keys and no others. Spending that is not in the store yet is not forgotten."""
         known = list(keys)
-        self._keys_required = self._keys_required or bool(known)  # a gateway that had keys never becomes open again
-        self._by_id = {key.id: key for key in known if key.revoked is None}
-        self._keys = {key.digest: key for key in self._by_id.values()}
-        self._buckets = {name: bucket for name, bucket in self._buckets.items() if name in self._by_id}
+        with self._lock:
+            self._keys_required = self._keys_required or bool(known)  # who had keys once never becomes open again
+            self._by_id = {key.id: key for key in known if key.revoked is None}
+            self._keys = {key.digest: key for key in self._by_id.values()}
+            self._buckets = {name: bucket for name, bucket in list(self._buckets.items()) if name in self._by_id}
 
     def check(self, authorization: str | None) -> Grant:
         """Return what the sender of an ``Authorization`` header may do; counts one request.
@@ -231,20 +234,28 @@ class Access:
         if key is None or not 0 < cost < math.inf:
             return
         at = (key.id, period_of(key.period, self._clock()))
-        self._unsaved[at] = self._unsaved.get(at, 0.0) + cost
+        with self._lock:
+            self._unsaved[at] = self._unsaved.get(at, 0.0) + cost
 
     def unsaved(self) -> dict[tuple[str, str], float]:
-        """Return what was spent, by key id and period, since the store last heard of it."""
-        return dict(self._unsaved)
+        """Return what was spent, by key id and period, that the store has not heard of."""
+        with self._lock:
+            return dict(self._unsaved)
 
     def saved(self, spent: Mapping[tuple[str, str], float]) -> None:
-        """Forget spending that the store now knows of and that the keys given next will carry."""
-        for at, cost in spent.items():
-            left = self._unsaved.get(at, 0.0) - cost
-            if left > 1e-12:
-                self._unsaved[at] = left
-            else:
-                self._unsaved.pop(at, None)
+        """Take note that the store has this spending now: it counts as spent, and is not told again."""
+        with self._lock:
+            for (public_id, period), cost in spent.items():
+                left = self._unsaved.pop((public_id, period), 0.0) - cost
+                if left > 1e-12:
+                    self._unsaved[public_id, period] = left
+                key = self._by_id.get(public_id)
+                if key is not None:
+                    before = key.spent if key.spent_in == period else 0.0
+                    self._know(replace(key, spent=before + cost, spent_in=period))
+
+    def _know(self, key: Key) -> None:
+        self._by_id[key.id] = self._keys[key.digest] = key
 
     def _key_of(self, authorization: str | None) -> Key | None:
         if self.open:
