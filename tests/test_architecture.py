@@ -24,7 +24,7 @@ LAYERS = (
     {"evaluation"},
     {"training"},
     {"lab"},
-    {"gateway"},
+    {"gateway", "conformance"},
     {"cli"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}

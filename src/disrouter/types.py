@@ -25,6 +25,7 @@ __all__ = [
     "Role",
     "Sampling",
     "Scenario",
+    "Serving",
     "TokenPrice",
     "Trace",
     "Usage",
@@ -164,6 +165,23 @@ Price = QueryPrice | TokenPrice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """How much of an agent a service asks for at once, and when it leaves the agent alone for a while."""
+
+    concurrency: int = 64
+    """Most queries that it works on at a time."""
+
+    queue: int = 256
+    """Most queries that wait for it; one more is turned away."""
+
+    failures: int = 5
+    """Own failures in a row after which it is not asked for a while."""
+
+    pause: float = 10.0
+    """Seconds until it is tried again with one query."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentCard:
     """What others may know about an agent without running it."""
 
@@ -178,6 +196,9 @@ class AgentCard:
 
     details: Mapping[str, str] = field(default_factory=dict)
     """Free text for people: backend, model, device."""
+
+    serving: Serving = Serving()
+    """How much of it a gateway asks for at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

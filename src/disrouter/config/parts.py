@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 from disrouter.agents.recorded import RecordedAgent, Recording
 from disrouter.config.schema import AgentSpec
 from disrouter.errors import ConfigError, DataError, MissingExtraError
-from disrouter.types import Agent, AgentCard, Price, QueryPrice, TokenPrice
+from disrouter.types import Agent, AgentCard, Price, QueryPrice, Serving, TokenPrice
 
 if TYPE_CHECKING:
     from disrouter.evaluation.outcomes import OutcomeTable
+
+CONCURRENCY = {"transformers": 4, "recorded": 64, "openai": 256}
+"""Queries that agents work on at a time unless their entry says otherwise. Models here take turns token by token."""
 
 __all__ = ["agent_of", "model_path", "price_of", "recordings_of"]
 
@@ -28,11 +31,21 @@ def agent_of(spec: AgentSpec, unit: float | None, folder: Path) -> Agent:
         price=price_of(spec, unit),
         context_length=spec.context_length,
         details={"backend": spec.backend, "model": spec.model},
+        serving=Serving(
+            concurrency=spec.concurrency or CONCURRENCY[spec.backend],
+            queue=spec.queue,
+            failures=spec.breaker.failures,
+            pause=spec.breaker.seconds,
+        ),
     )
+    if spec.backend == "openai":
+        return _agent_behind_a_server(spec, card)
     path = model_path(spec.model, folder)
     if spec.backend == "recorded":
         return RecordedAgent(card, recordings_of(path, spec.name))
     from disrouter.agents.transformers import TransformersAgent
+
+    assert spec.self_assessment in ("token", "head", "none")  # checked before
 
     return TransformersAgent(
         card,
@@ -41,6 +54,29 @@ def agent_of(spec: AgentSpec, unit: float | None, folder: Path) -> Agent:
         scenario_prompt=spec.scenario_prompt,
         self_assessment=spec.self_assessment,
         max_tokens=spec.max_tokens,
+    )
+
+
+def _agent_behind_a_server(spec: AgentSpec, card: AgentCard) -> Agent:
+    try:
+        from disrouter.agents.openai_compatible import OpenAICompatibleAgent, Patience
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError.of("Backend 'openai'", "gateway") from exc
+
+    given, assessment = spec.model_fields_set, spec.self_assessment
+    assert spec.base_url is not None and assessment != "head"  # checked before
+    return OpenAICompatibleAgent(
+        card,
+        model=spec.model,
+        base_url=spec.base_url,
+        api_key_env=spec.api_key_env,
+        # A model that somebody else serves was, as long as nothing is said, not trained for ours.
+        self_assessment=assessment if "self_assessment" in given else "none",
+        rejection=spec.rejection,
+        scenario_prompt=spec.scenario_prompt if "scenario_prompt" in given else False,
+        max_tokens=spec.max_tokens if "max_tokens" in given else None,
+        patience=Patience(**spec.timeouts.model_dump(), retries=spec.retries),
+        hop_secret_env=spec.hop_secret_env,
     )
 
 
