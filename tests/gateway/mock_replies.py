@@ -115,7 +115,7 @@ def _text(body: Mapping[str, Any], asked: Mapping[str, str], index: int) -> str:
     if body.get("messages") and body["messages"][-1].get("role") == "tool":
         return f"The tool says: {text_of(body['messages'][-1].get('content'))}"
     drawn = f"{last_user_text(body)}|{body.get('seed')}|{index}|{body.get('temperature')}"
-    number = int.from_bytes(hashlib.sha256(drawn.encode()).digest()[:2], "big")
+    number = int.from_bytes(hashlib.sha256(drawn.encode("utf-8", "replace")).digest()[:2], "big")
     return f"You said: {_DIRECTIVE.sub('', last_user_text(body)).strip()} My number is {number}."
 
 

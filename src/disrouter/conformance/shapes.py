@@ -18,6 +18,7 @@ __all__ = [
     "joined",
     "message_of",
     "refused",
+    "streamed_finish",
     "usage",
 ]
 
@@ -95,6 +96,12 @@ def joined(chunks: Sequence[Mapping[str, Any]], index: int = 0, key: str = "cont
     """Return what the deltas of a choice say together."""
     choices = (choice for chunk in chunks for choice in chunk["choices"] if choice.get("index") == index)
     return "".join(choice["delta"].get(key) or "" for choice in choices)
+
+
+def streamed_finish(chunks: Sequence[Mapping[str, Any]]) -> object:
+    """Return the finish reason of the last chunk that has a choice."""
+    reasons = [choice.get("finish_reason") for chunk in chunks for choice in chunk["choices"]]
+    return reasons[-1] if reasons else None
 
 
 def error_of(body: object) -> dict[str, Any]:

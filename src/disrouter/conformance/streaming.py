@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from disrouter.conformance.case import expect, group, one, short
-from disrouter.conformance.shapes import FINISH_REASONS, chunks_of, completion, content_of, joined, usage
+from disrouter.conformance.shapes import (
+    FINISH_REASONS,
+    chunks_of,
+    completion,
+    content_of,
+    joined,
+    streamed_finish,
+    usage,
+)
 from disrouter.conformance.target import Target
 
 __all__ = ["STREAMING"]
@@ -94,17 +102,15 @@ async def _(target: Target) -> None:
 
 @case("stream-finish-stop", "A stream that ended by itself has the finish reason stop.", needs=["mock"])
 async def _(target: Target) -> None:
-    reasons = [
-        c["finish_reason"] for chunk in chunks_of(await target.chat_stream("[words=2]")) for c in chunk["choices"]
-    ]
-    expect(reasons[-1] == "stop", f"it is {short(reasons[-1])}")
+    found = streamed_finish(chunks_of(await target.chat_stream("[words=2]")))
+    expect(found == "stop", f"it is {short(found)}")
 
 
 @case("stream-finish-length", "A stream that was cut off has the finish reason length.")
 async def _(target: Target) -> None:
     stream = await target.chat_stream("Count from 1 to 100. [words=40]", max_tokens=2)
-    reasons = [c["finish_reason"] for chunk in chunks_of(stream) for c in chunk["choices"]]
-    expect(reasons[-1] == "length", f"it is {short(reasons[-1])}")
+    found = streamed_finish(chunks_of(stream))
+    expect(found == "length", f"it is {short(found)}")
 
 
 @case("stream-same-text", "A stream says what the whole answer says.", needs=["mock"])

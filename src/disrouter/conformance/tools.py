@@ -6,7 +6,15 @@ import json
 from typing import Any
 
 from disrouter.conformance.case import BrokenRuleError, expect, group, one, short
-from disrouter.conformance.shapes import chunks_of, completion, content_of, finish_of, joined, message_of
+from disrouter.conformance.shapes import (
+    chunks_of,
+    completion,
+    content_of,
+    finish_of,
+    joined,
+    message_of,
+    streamed_finish,
+)
 from disrouter.conformance.target import Target
 
 __all__ = ["STRUCTURED", "TOOLS", "assembled", "parsed"]
@@ -141,9 +149,8 @@ async def _(target: Target) -> None:
 
 @TOOLS.case("tool-deltas-finish", "A stream that calls tools has the finish reason tool_calls.", needs=["tools"])
 async def _(target: Target) -> None:
-    chunks = chunks_of(await target.chat_stream(ASK, **CALL_IT))
-    reasons = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"]]
-    expect(reasons[-1] == "tool_calls", f"it is {short(reasons[-1])}")
+    found = streamed_finish(chunks_of(await target.chat_stream(ASK, **CALL_IT)))
+    expect(found == "tool_calls", f"it is {short(found)}")
 
 
 @TOOLS.case("tool-deltas-parallel", "Several calls of a stream are told apart by index.", needs=["mock"])
