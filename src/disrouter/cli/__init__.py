@@ -19,9 +19,12 @@ from disrouter.cli.calibrate import calibrate
 from disrouter.cli.conformance import conformance
 from disrouter.cli.demo import demo
 from disrouter.cli.eval import evaluate
+from disrouter.cli.init import init
+from disrouter.cli.keys import keys
 from disrouter.cli.lab import lab
 from disrouter.cli.profile import profile
 from disrouter.cli.recipes import recipes
+from disrouter.cli.traces import traces
 from disrouter.cli.train import train
 
 __all__ = ["cli", "main"]
@@ -41,7 +44,7 @@ def cli(traceback: bool) -> None:
     """
 
 
-for command in (demo, ask, evaluate, profile, train, calibrate, agents, recipes, lab, conformance):
+for command in (demo, ask, init, keys, traces, evaluate, profile, train, calibrate, agents, recipes, lab, conformance):
     cli.add_command(command)
 
 
