@@ -238,6 +238,9 @@ class Delta:
     chunks: tuple[dict[str, Any], ...] = field(default=(), repr=False, compare=False)
     """The server's stream chunks. Opaque to routing; whoever receives them may change them."""
 
+    agent: str | None = None
+    """Who says it, where that is told."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:

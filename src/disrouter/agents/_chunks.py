@@ -117,7 +117,7 @@ class Answer:
         self.reasons[index] = self.reasons.get(index) or (str(reason) if reason else None)
 
     def _delta(self, chunks: list[Chunk]) -> Delta:
-        return Delta(text_of(chunks), tuple(chunks))
+        return Delta(text_of(chunks), tuple(chunks), self.server.agent)
 
     def _malformed(self, what: str) -> FaultError:
         return FaultError(f"Agent '{self.server.agent}' sent {what} instead of a completion.", kind="malformed")

@@ -86,6 +86,11 @@ class OpenAICompatibleAgent:
         return self._card
 
     @property
+    def api_key_env(self) -> str | None:
+        """Environment variable that holds the server's key."""
+        return self._server.api_key_env
+
+    @property
     def forwards_requests(self) -> bool:
         """That a query's whole request reaches the model: tools, images, formats and fields nobody here knows."""
         return True
