@@ -48,8 +48,11 @@ CACHED_SECONDS = 2.0
 
 MAX_CACHED = 64
 
-ASSETS = {"dashboard.css": "text/css", "dashboard.js": "text/javascript", "network.js": "text/javascript",
-          "charts.js": "text/javascript", "playground.js": "text/javascript", "icon.svg": "image/svg+xml"}  # fmt: skip
+ASSETS = {
+    "dashboard.css": "text/css",
+    **dict.fromkeys(("dashboard.js", "network.js", "charts.js", "playground.js", "words.js"), "text/javascript"),
+    "icon.svg": "image/svg+xml",
+}
 
 PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
