@@ -161,7 +161,10 @@ class MockBackend:
         if self.context_length is not None and prompt_tokens(body) > self.context_length:
             said = f"This model's maximum context length is {self.context_length} tokens."
             return refusal(400, said, param="messages", code="context_length_exceeded")
-        asked = directives(body)
+        try:
+            asked = directives(body)
+        except (LookupError, TypeError, AttributeError):
+            return refusal(400, "The request cannot be understood.")
         seen.fault = self._fault_of(asked)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -170,9 +173,14 @@ class MockBackend:
             response = await self._answer(request, body, asked, seen)
             seen.finished = True
             return response
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
             seen.cancelled_at = time.monotonic()
             raise
+        except ConnectionError:  # the client hung up while we were writing
+            seen.cancelled_at = time.monotonic()
+            return web.Response()
+        except (LookupError, TypeError, AttributeError, ValueError):
+            return refusal(400, "The request cannot be understood.")
         finally:
             self.at_once -= 1
 

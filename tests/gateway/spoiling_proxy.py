@@ -28,6 +28,10 @@ class Spoiler:
     """Changes a chunk of a stream, or leaves it out (None)."""
     end: tuple[str, ...] = ("[DONE]",)
     """What comes in the place of [DONE]."""
+    status: Callable[[int], int] = lambda status: status
+    loses: tuple[str, ...] = ()
+    """Headers that do not get through."""
+    done_after_errors: bool = False
     stream_headers: tuple[tuple[str, str], ...] = (("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"))
     holds_back: bool = False
 
@@ -35,6 +39,7 @@ class Spoiler:
 @asynccontextmanager
 async def spoilt(upstream: str, spoiler: Spoiler) -> AsyncIterator[str]:
     """Yield the base URL of a proxy in front of ``upstream``."""
+    passed = _PASSED - set(spoiler.loses)
     async with aiohttp.ClientSession() as session:
 
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -50,10 +55,10 @@ async def spoilt(upstream: str, spoiler: Spoiler) -> AsyncIterator[str]:
                 if answer.content_type == "text/event-stream":
                     return await _stream(request, answer, spoiler)
                 body = await answer.read()
-                kept = {name: value for name, value in answer.headers.items() if name.lower() in _KEPT}
+                kept = {name: value for name, value in answer.headers.items() if name.lower() in passed}
                 if answer.content_type == "application/json":
                     body = json.dumps(spoiler.whole(json.loads(body))).encode()
-                return web.Response(body=body, status=answer.status, headers=kept)
+                return web.Response(body=body, status=spoiler.status(answer.status), headers=kept)
 
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_route("*", "/{path:.*}", handle)
@@ -66,31 +71,34 @@ async def spoilt(upstream: str, spoiler: Spoiler) -> AsyncIterator[str]:
             await runner.cleanup()
 
 
-_KEPT = ("content-type", "retry-after", "x-request-id", "allow", "www-authenticate")
+_PASSED = {"content-type", "retry-after", "x-request-id", "allow", "www-authenticate"}
 
 
 async def _stream(request: web.Request, answer: aiohttp.ClientResponse, spoiler: Spoiler) -> web.StreamResponse:
     response = web.StreamResponse(headers=dict(spoiler.stream_headers))
     await response.prepare(request)
-    held: list[str] = []
-    rest, place = b"", 0
+    held: list[bytes] = []
+    rest, place, failed = b"", 0, False
     async for piece in answer.content.iter_any():
         blocks = (rest + piece).split(b"\n\n")
         rest = blocks.pop()
         for event in (event for block in blocks for event in events_of(block + b"\n\n")):
-            data = event.data
             if event.done:
-                held += spoiler.end
-                continue
-            if isinstance(event.json, dict):
+                held += [_block(mark) for mark in spoiler.end]
+            elif isinstance(event.json, dict):
                 chunk = spoiler.chunk(event.json, place)
                 place += 1
-                if chunk is None:
-                    continue
-                data = json.dumps(chunk)
-            held.append(data)
+                failed = failed or bool(event.json.get("error"))
+                if chunk is not None:
+                    held.append(_block(json.dumps(chunk), event.name))
         if not spoiler.holds_back:
-            await response.write(b"".join(f"data: {data}\n\n".encode() for data in held))
+            await response.write(b"".join(held))
             held = []
-    await response.write(b"".join(f"data: {data}\n\n".encode() for data in held))
+    if failed and spoiler.done_after_errors:
+        held.append(_block("[DONE]"))
+    await response.write(b"".join(held))
     return response
+
+
+def _block(data: str, name: str = "") -> bytes:
+    return (f"event: {name}\n" if name else "").encode() + f"data: {data}\n\n".encode()

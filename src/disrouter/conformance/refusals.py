@@ -88,7 +88,9 @@ for _name, _rule, _check in (
     ("stream-text", "A stream that is no truth value: 400.", _with(stream="yes please")),
     ("stream-options-alone", "stream_options without stream: 400.", _with(stream_options={"include_usage": True})),
     ("stop-number", "A stop that is no text: 400.", _with(stop=4)),
-    ("response-format", "A response_format nobody knows: 400.", _with(response_format={"type": "poem"})),
+    ("response-format", "A response_format that is no object: 400.", _with(response_format="json")),
+    ("response-format-type", "A response_format without a type: 400.", _with(response_format={"kind": "json"})),
+    ("json-schema-shape", "A json_schema without a schema: 400.", _with(response_format={"type": "json_schema"})),
     ("tools-shape", "Tools that are no tools: 400.", _with(tools=[{"type": "function"}])),
 ):
     REFUSALS.add(f"error-{_name}", _rule, _check)

@@ -26,6 +26,7 @@ NETWORK_MODEL = "disrouter"
 MOST_MESSAGES = 2_048
 MOST_CHOICES = 64
 MOST_STOPS = 16
+MOST_TOP_LOGPROBS = 20
 
 _OURS = ("alpha", "max_cost", "max_hops", "policy")
 _NESTED = (*_OURS, "scenario", "trace")
@@ -247,13 +248,40 @@ def _check(body: Mapping[str, Any]) -> None:
         isinstance(texts, list) and len(texts) <= MOST_STOPS and all(isinstance(text, str) for text in texts)
     ):
         raise invalid(f"stop must be a text or a list of at most {MOST_STOPS}; it is {shown(stop)}.", param="stop")
+    for name in ("presence_penalty", "frequency_penalty"):
+        _number(body, name, lambda v: -2 <= v <= 2, "a number from -2 to 2")
+    top = _whole(
+        body, "top_logprobs", lambda v: 0 <= v <= MOST_TOP_LOGPROBS, f"a whole number from 0 to {MOST_TOP_LOGPROBS}"
+    )
+    if top is not None and not body.get("logprobs"):
+        raise invalid("top_logprobs goes with logprobs: true only.", param="top_logprobs")
     for name in ("tools", "functions"):
         if body.get(name) is not None and not isinstance(body[name], list):
             raise invalid(f"{name} must be a list; it is {shown(body[name])}.", param=name)
-    if body.get("response_format") is not None and not isinstance(body["response_format"], dict):
-        raise invalid(
-            f"response_format must be an object; it is {shown(body['response_format'])}.", param="response_format"
-        )
+    for i, tool in enumerate(body.get("tools") or ()):
+        _check_tool(tool, f"tools[{i}]")
+    _check_format(body.get("response_format"))
+
+
+def _check_tool(tool: Any, where: str) -> None:
+    """Refuse a function without a name; other types of tools are for models to understand."""
+    if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
+        raise invalid(f"{where} must be an object with a type; it is {shown(tool)}.", param=where)
+    function = tool.get("function")
+    if tool["type"] == "function" and not (isinstance(function, dict) and isinstance(function.get("name"), str)):
+        raise invalid(f"{where}.function must be an object with a name; it is {shown(function)}.", param=where)
+
+
+def _check_format(wanted: Any) -> None:
+    """Refuse a format without a type, and a JSON schema without a name; other types are for models to understand."""
+    if wanted is None:
+        return
+    if not isinstance(wanted, dict) or not isinstance(wanted.get("type"), str):
+        raise invalid(f"response_format must be an object with a type; it is {shown(wanted)}.", param="response_format")
+    schema = wanted.get("json_schema")
+    if wanted["type"] == "json_schema" and not (isinstance(schema, dict) and isinstance(schema.get("name"), str)):
+        where = "response_format.json_schema"
+        raise invalid(f"{where} must be an object with a name; it is {shown(schema)}.", param=where)
 
 
 def _sampling_of(body: Mapping[str, Any]) -> Sampling:
