@@ -14,8 +14,10 @@ from starlette.routing import Route
 from disrouter.gateway.control import Control, ControlOptions, open_control
 from disrouter.gateway.network_state import AgentState, NetworkState
 from disrouter.gateway.records import HopRecord, RouteRecord, new_trace_id
+from disrouter.types import Agent
+from gateway.running import Running, running
 
-__all__ = ["AGENTS", "NETWORK", "a_route", "control_in", "pages_of"]
+__all__ = ["AGENTS", "NETWORK", "a_route", "control_in", "controlled", "pages_of"]
 
 AGENTS = ("small", "large")
 
@@ -87,3 +89,18 @@ def pages_of(control: Control, *more: Route, reload: Callable[[], str] | None = 
         control.stop()
 
     return Starlette(routes=[*control.routes(lambda: NETWORK, reload), *more], lifespan=life)
+
+
+@asynccontextmanager
+async def controlled(control: Control, *agents: Agent) -> AsyncIterator[Running]:
+    """A gateway that really runs, with everything around it."""
+    at_work: list[Running] = []
+    control.start()
+    try:
+        routes = control.routes(lambda: at_work[0].gateway.state())
+        async with running(*agents, access=control.access, routes=routes) as one:
+            at_work.append(one)
+            one.gateway.recorder = control.recorder
+            yield one
+    finally:
+        control.stop()

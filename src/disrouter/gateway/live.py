@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from disrouter.gateway.records import RouteRecord
+from disrouter.gateway.redaction import kept_model, without_secrets
 
 __all__ = ["Live", "Seen"]
 
@@ -32,10 +33,19 @@ class Live:
     def record(self, route: RouteRecord) -> None:
         """Remember a route; the oldest one is forgotten."""
         self.number += 1
-        if route.prompt is not None or route.answer is not None:
-            route = replace(route, prompt=None, answer=None)
-        self._seen.append(Seen(self.number, route))
+        self._seen.append(Seen(self.number, _fit_to_show(route)))
 
     def after(self, number: int, *, key_id: str | None = None) -> list[Seen]:
         """Return what came after a number, oldest first; of one key only, if it is named."""
         return [s for s in self._seen if s.number > number and (key_id is None or s.route.key_id == key_id)]
+
+
+def _fit_to_show(route: RouteRecord) -> RouteRecord:
+    """Return the route without texts, keys and addresses; most have none, and stay as they are."""
+    model = kept_model(route.model)
+    if any(hop.reason for hop in route.hops):
+        hops = tuple(replace(hop, reason=without_secrets(hop.reason)) if hop.reason else hop for hop in route.hops)
+        return replace(route, prompt=None, answer=None, model=model, hops=hops)
+    if route.prompt is not None or route.answer is not None or model != route.model:
+        return replace(route, prompt=None, answer=None, model=model)
+    return route

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-__all__ = ["clipped", "without_secrets"]
+__all__ = ["clipped", "kept_model", "without_secrets"]
 
 _ADDRESS = re.compile(
     r"""\b[a-z][a-z0-9+.-]{1,15}://[^\s'"<>)]+            # any URL
@@ -35,3 +36,9 @@ def clipped(text: str, most: int) -> str:
     if len(text) > most:
         text = text[: most - 1] + "…"
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+@lru_cache(maxsize=1_000)
+def kept_model(name: str) -> str:
+    """Return the model that was asked for as it may be kept: a client may write anything there, even a key."""
+    return without_secrets(clipped(name, 200))

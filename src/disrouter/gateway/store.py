@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from disrouter.errors import DataError, MissingExtraError, UsageError
 from disrouter.gateway import store_schema as tables
 from disrouter.gateway.records import RouteRecord
-from disrouter.gateway.redaction import clipped, without_secrets
+from disrouter.gateway.redaction import clipped, kept_model, without_secrets
 
 __all__ = ["Store", "default_store", "open_store"]
 
@@ -252,7 +251,7 @@ def _route_row(route: RouteRecord) -> Row:
     return (
         clipped(route.trace_id, 64),
         route.time,
-        _model(route.model),
+        kept_model(route.model),
         route.endpoint,
         clipped(route.scenario, 80),
         route.alpha,
@@ -294,12 +293,6 @@ def _hop_rows(route: RouteRecord) -> list[Row]:
         )
         for position, hop in enumerate(route.hops[:MAX_HOPS])
     ]
-
-
-@lru_cache(maxsize=1_000)
-def _model(name: str) -> str:
-    """Return the model that was asked for, as it may be kept: a client may write anything there."""
-    return without_secrets(clipped(name, 200))
 
 
 def _text(text: str) -> str:

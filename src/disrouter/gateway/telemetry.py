@@ -14,7 +14,7 @@ from disrouter import __version__
 from disrouter.errors import MissingExtraError
 from disrouter.gateway import semconv
 from disrouter.gateway.records import HopRecord, RouteRecord
-from disrouter.gateway.redaction import without_secrets
+from disrouter.gateway.redaction import kept_model
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -101,7 +101,7 @@ def _route_attributes(route: RouteRecord, workflow: str) -> dict[str, Any]:
     found = {
         semconv.OPERATION_NAME: semconv.INVOKE_WORKFLOW,
         semconv.WORKFLOW_NAME: workflow,
-        semconv.REQUEST_MODEL: without_secrets(route.model[:200]),
+        semconv.REQUEST_MODEL: kept_model(route.model),
         semconv.REQUEST_STREAM: route.stream,
         semconv.INPUT_TOKENS: route.prompt_tokens,
         semconv.OUTPUT_TOKENS: route.completion_tokens,
