@@ -24,6 +24,7 @@ from disrouter.cli.keys import keys
 from disrouter.cli.lab import lab
 from disrouter.cli.profile import profile
 from disrouter.cli.recipes import recipes
+from disrouter.cli.serve import serve
 from disrouter.cli.traces import traces
 from disrouter.cli.train import train
 
@@ -44,7 +45,7 @@ def cli(traceback: bool) -> None:
     """
 
 
-for command in (demo, ask, init, keys, traces, evaluate, profile, train, calibrate, agents, recipes, lab, conformance):
+for command in (demo, ask, serve, init, keys, traces, evaluate, profile, train, calibrate, agents, recipes, lab, conformance):
     cli.add_command(command)
 
 

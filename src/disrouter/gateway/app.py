@@ -33,6 +33,7 @@ from disrouter.gateway.completions import Completions
 from disrouter.gateway.dialects import Dialect
 from disrouter.gateway.errors import ProblemError, body_of, error_of, problem_of
 from disrouter.gateway.exchange import Exchange
+from disrouter.gateway.metrics import BreakerState, ShedReason
 from disrouter.gateway.models import health_routes, model_routes
 from disrouter.gateway.network_state import NetworkState
 from disrouter.gateway.records import Recorder, Recorders
@@ -94,9 +95,9 @@ class Gateway:
         recorder: Recorder | None = None,
         settings: Settings = Settings(),
         read: Callable[[], Network] | None = None,
-        on_change: Callable[[Mapping[str, str]], None] | None = None,
+        on_change: Callable[[Mapping[str, BreakerState]], None] | None = None,
         on_flight: Callable[[bool], None] | None = None,
-        on_shed: Callable[[str], None] | None = None,
+        on_shed: Callable[[ShedReason], None] | None = None,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.access = access or Access()
@@ -177,6 +178,7 @@ class Gateway:
         if self._read is None:
             return "There is no network file to read again."
         service = Service(self._read())
+        service.require_keys()
         if self._loop is None:
             self.service = service
         else:

@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import math
 import signal
 import socket
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -20,9 +22,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from disrouter.errors import ConfigError, DisrouterError
-from disrouter.gateway.app import Gateway
+from disrouter.gateway.app import Gateway, Settings
+from disrouter.gateway.control import Control
+from disrouter.gateway.metrics import BreakerState
+from disrouter.network import Network
 
-__all__ = ["GatewayServer", "bound_socket", "require_safe_address"]
+__all__ = ["GatewayServer", "bound_socket", "quiet_logs", "require_safe_address", "serve"]
 
 LOG = logging.getLogger("disrouter.gateway")
 
@@ -102,6 +107,7 @@ class GatewayServer(uvicorn.Server):
         self.gateway = gateway
         self.settle = settle
         self._ready = ready
+        self._ends_at = math.inf
         self._reloads: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -127,7 +133,11 @@ class GatewayServer(uvicorn.Server):
             self.should_exit = self.force_exit = True
             return
         self.gateway.drain()
-        asyncio.get_event_loop_policy().get_event_loop().call_soon_threadsafe(self._end_soon)
+        self._ends_at = time.monotonic() + self.settle
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to end now; asked ten times a second."""
+        return await super().on_tick(counter) or time.monotonic() >= self._ends_at
 
     def reload(self) -> None:
         """Read the network anew, beside the requests."""
@@ -141,11 +151,60 @@ class GatewayServer(uvicorn.Server):
         except DisrouterError as error:
             LOG.error("not reloaded, the old network stays: %s", error)
 
-    def _end_soon(self) -> None:
-        asyncio.get_running_loop().call_later(self.settle, self._end)
 
-    def _end(self) -> None:
-        self.should_exit = True
+def serve(
+    network: Network,
+    control: Control,
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    drain: float,
+    read: Callable[[], Network] | None = None,
+    ready: Callable[[int], None] | None = None,
+) -> None:
+    """Serve a network until a signal ends it.
+
+    Args:
+        network: The network.
+        control: Who may ask, what is kept, and the pages; started and stopped here.
+        settings: What is allowed.
+        host: Where to listen.
+        port: At which port; 0 takes a free one.
+        drain: Seconds that requests have to end at SIGTERM.
+        read: Reads the network anew, for SIGHUP.
+        ready: Called with the port once requests are accepted.
+
+    Raises:
+        ConfigError: The address cannot or must not be listened at, or a key that an agent needs is not there.
+    """
+    try:
+        control.start()  # from here on it knows whether there are keys
+        require_safe_address(host, open_to_all=control.access.open)
+        gateway = Gateway(
+            network,
+            access=control.access,
+            recorder=control.recorder,
+            settings=settings,
+            read=read,
+            on_change=lambda states: _show(control, states),
+            on_flight=lambda started: control.metrics.started() if started else control.metrics.finished(),
+            on_shed=control.metrics.shed,
+        )
+        gateway.service.require_keys()
+        app = gateway.app(control.routes(gateway.state, gateway.reload if read is not None else None))
+        with contextlib.closing(bound_socket(host, port)) as sock:
+            server = GatewayServer(gateway, app, patience=drain, ready=ready)
+            with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+                runner.run(server.serve([sock]))
+    finally:
+        control.stop()
+
+
+def _show(control: Control, states: Mapping[str, BreakerState]) -> None:
+    control.metrics.know_agents(states)
+    for name, state in states.items():
+        control.metrics.breaker(name, state)
 
 
 def _is_loopback(host: str) -> bool:

@@ -51,15 +51,18 @@ class Service:
         # With prices per token nobody can tell beforehand.
         self._most = sum(per_query) if len(per_query) == len(prices) else None
 
-    def open(self) -> None:
-        """Let agents keep connections; call it in the event loop that serves.
+    def require_keys(self) -> None:
+        """Do nothing if every key that an agent needs is there.
 
         Raises:
-            ConfigError: A key that an agent needs is not there.
+            ConfigError: One is not.
         """
         for agent in self._agents():
             if variable := getattr(agent, "api_key_env", None):
                 check_key(variable, agent.card.name)
+
+    def open(self) -> None:
+        """Let agents keep connections; call it in the event loop that serves."""
         for agent in self._agents():
             start = getattr(agent, "open", None)
             if start is not None:
