@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from disrouter.errors import ConfigError, DisrouterError
 from disrouter.gateway.app import Gateway, Settings
 from disrouter.gateway.control import Control
+from disrouter.gateway.hosts import LocalOnly
 from disrouter.gateway.metrics import BreakerState
 from disrouter.network import Network
 
@@ -192,7 +193,8 @@ def serve(
             on_shed=control.metrics.shed,
         )
         gateway.service.require_keys()
-        app = gateway.app(control.routes(gateway.state, gateway.reload if read is not None else None))
+        pages = control.routes(gateway.state, gateway.reload if read is not None else None)
+        app = LocalOnly(gateway.app(pages), lambda: control.access.open)
         with contextlib.closing(bound_socket(host, port)) as sock:
             server = GatewayServer(gateway, app, patience=drain, ready=ready)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:

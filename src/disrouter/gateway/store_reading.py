@@ -239,7 +239,7 @@ def _quantiles(values: list[float]) -> dict[str, float] | None:
     return {f"p{p}": values[min(len(values) - 1, len(values) * p // 100)] for p in (50, 90, 99)}
 
 
-def _bins(rated: Sequence[Row[Any]]) -> list[dict[str, float]]:
+def _bins(rated: Sequence[Any]) -> list[dict[str, float]]:
     """Return mean confidence and mean score per interval of confidence that has any."""
     found: dict[int, list[tuple[float, float]]] = {}
     for row in rated:
