@@ -189,7 +189,12 @@ def test_spending_from_many_threads_is_all_counted() -> None:
     access = Access([a_key(budget=1e9)], clock=Clock())
     grant = alice(access)
     saved = 0.0
-    threads = [threading.Thread(target=lambda: [access.spend(grant, 1.0) for _ in range(500)]) for _ in range(4)]
+
+    def spend() -> None:
+        for _ in range(500):
+            access.spend(grant, 1.0)
+
+    threads = [threading.Thread(target=spend) for _ in range(4)]
     for thread in threads:
         thread.start()
 

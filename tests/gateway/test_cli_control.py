@@ -60,7 +60,7 @@ def test_a_key_is_shown_once_on_standard_output() -> None:
     assert key.digest.hex() not in listed + run("keys", "list", "--json").stdout
     assert "alice" in listed
     assert (key.budget, key.period, key.per_minute) == (50, "month", 60)
-    assert key.scenarios == {"balance", "cost-first"}
+    assert key.scenarios == frozenset({"balance", "cost-first"})
 
 
 def test_keys_are_made_listed_and_revoked_as_json() -> None:

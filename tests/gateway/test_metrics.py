@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import inspect
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -191,3 +194,34 @@ def test_our_names_are_those_of_the_conventions() -> None:
     assert ours <= listed
     assert {semconv.INVOKE_WORKFLOW, semconv.INVOKE_AGENT} <= operations
     assert not ours & {"gen_ai.system", "gen_ai.prompt", "gen_ai.completion", "gen_ai.usage.prompt_tokens"}
+
+
+def test_spans_are_sent_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[tuple[str, bytes]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            received.append((self.path, gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        telemetry = telemetry_from()
+        assert telemetry is not None
+        route = a_route(time=time.time())
+        telemetry.record(route)
+        telemetry.stop()
+        server.shutdown()
+        thread.join()
+
+    ((path, body),) = received
+    assert path == "/v1/traces"
+    assert bytes.fromhex(route.trace_id) in body
+    assert b"invoke_agent large" in body

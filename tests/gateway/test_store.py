@@ -14,10 +14,12 @@ from sqlalchemy import text
 
 from disrouter.errors import DataError, UnknownNameError, UsageError
 from disrouter.gateway import store_schema
+from disrouter.gateway.access import Access
 from disrouter.gateway.records import HopRecord
 from disrouter.gateway.store import Store, default_store, open_store, shown_address
 from disrouter.gateway.store_keys import create_key, keys_of, revoke_key
 from disrouter.gateway.store_reading import Wanted, every_route, json_of, kept_route, kept_routes, summary
+from disrouter.gateway.store_writer import StoreWriter
 from gateway.postgres import missing, postgres
 from gateway.recorded_routes import a_route
 
@@ -176,6 +178,23 @@ def test_spending_adds_up_whoever_reports_it(store: Store) -> None:
     store.add_spending({(key.id, "total"): 0.25, (key.id, "1999-01"): 9.0})
 
     assert [(k.spent, k.spent_in) for k in keys_of(store)] == [(0.75, "total")]
+
+
+def test_gateways_that_write_at_once_keep_everything_once(store: Store) -> None:
+    secret, key = create_key(store, "alice", budget=1_000, period="total")
+    gateways = [(access, StoreWriter(store, access)) for access in (Access(), Access(), Access())]
+    for _, writer in gateways:
+        writer.start()
+    for _ in range(100):
+        for access, writer in gateways:
+            writer.record(a_route(time=1e12))
+            access.spend(access.check(f"Bearer {secret}"), 0.5)
+    for _, writer in gateways:
+        writer.stop(60)
+
+    assert len(kept_routes(store, limit=1_000)) == 300
+    assert sum(writer.dropped for _, writer in gateways) == 0
+    assert [(k.id, k.spent) for k in keys_of(store)] == [(key.id, pytest.approx(150))]
 
 
 def test_keys_come_back_with_their_limits_and_without_themselves(store: Store) -> None:
