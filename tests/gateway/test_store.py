@@ -178,6 +178,9 @@ def test_spending_adds_up_whoever_reports_it(store: Store) -> None:
     store.add_spending({(key.id, "total"): 0.25, (key.id, "1999-01"): 9.0})
 
     assert [(k.spent, k.spent_in) for k in keys_of(store)] == [(0.75, "total")]
+    store.prune(before=0.0, most=1)
+    with store.engine.connect() as connection:  # months long past are forgotten
+        assert connection.scalars(text("SELECT period FROM disrouter_spending")).all() == ["total"]
 
 
 def test_gateways_that_write_at_once_keep_everything_once(store: Store) -> None:

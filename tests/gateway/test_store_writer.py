@@ -94,7 +94,7 @@ def test_texts_are_kept_only_where_the_operator_wants_them(store: Store) -> None
 
 
 def test_a_store_that_cannot_be_written_holds_no_request_up_and_loses_nothing_at_first(
-    store: Store, hurried: None, monkeypatch: pytest.MonkeyPatch
+    store: Store, hurried: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = threading.Event()
     broken.set()
@@ -116,6 +116,28 @@ def test_a_store_that_cannot_be_written_holds_no_request_up_and_loses_nothing_at
     until(lambda: writer.healthy and len(kept_routes(store)) == 20)
 
     assert writer.dropped == 0
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]  # gone and back, each said once
+    assert "OperationalError" in caplog.text
+    assert "locked" not in caplog.text
+    writer.stop()
+
+
+def test_the_thread_outlives_any_surprise(store: Store, hurried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    surprises = [RuntimeError("what?"), MemoryError()]
+    write = store.write
+
+    def surprising(routes: Sequence[RouteRecord]) -> None:
+        if surprises:
+            raise surprises.pop()
+        write(routes)
+
+    monkeypatch.setattr(store, "write", surprising)
+    writer = StoreWriter(store)
+    writer.start()
+
+    writer.record(a_route(time=NOW))
+
+    until(lambda: len(kept_routes(store)) == 1)
     writer.stop()
 
 

@@ -29,6 +29,9 @@ MAX_HOPS = 64
 MAX_TEXT = 20_000
 """Characters kept of a prompt or an answer, where texts are kept."""
 
+SPENDING_DAYS = 400
+"""How long it is kept what a key spent in a day or a month."""
+
 Row = tuple[Any, ...]
 
 BUSY_SECONDS = 5
@@ -130,7 +133,10 @@ class Store:
                 self._add(connection, tables.hops, hops)
 
     def prune(self, *, before: float, most: int) -> int:
-        """Forget routes that arrived before a moment, and the oldest beyond so many; return how many went."""
+        """Forget routes that arrived before a moment, and the oldest beyond so many; return how many went.
+
+        What keys spent in months long past goes with them.
+        """
         with self.engine.begin() as connection:
             column = tables.routes.c.time
             oldest = connection.scalar(select(column).order_by(column.desc()).offset(most).limit(1))
@@ -138,6 +144,9 @@ class Store:
             gone = connection.execute(delete(tables.routes).where(column < limit)).rowcount
             connection.execute(delete(tables.hops).where(tables.hops.c.time < limit))
             connection.execute(delete(tables.feedback).where(tables.feedback.c.time < limit))
+            # Names of days and months sort by time, and before 'total'.
+            past = time.strftime("%Y-%m", time.gmtime(time.time() - 86_400 * SPENDING_DAYS))
+            connection.execute(delete(tables.spending).where(tables.spending.c.period < past))
         return gone
 
     def rate(self, trace_id: str, score: float, *, key_id: str | None, any_key: bool) -> bool:

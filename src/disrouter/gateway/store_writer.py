@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from disrouter.gateway.access import Access
 from disrouter.gateway.records import RouteRecord
@@ -17,6 +18,8 @@ from disrouter.gateway.store import MAX_TEXT, Store
 from disrouter.gateway.store_keys import keys_of
 
 __all__ = ["Keeping", "StoreWriter"]
+
+LOG = logging.getLogger("disrouter.gateway")
 
 EVERY_SECONDS = 0.25
 """How often what has gathered is written: a killed gateway loses no more than this, and one transaction."""
@@ -147,9 +150,11 @@ class StoreWriter:
                 if now >= prune_due and not ending:
                     self._store.prune(before=time.time() - 86_400 * self._keeping.days, most=self._keeping.routes)
                     prune_due = now + PRUNE_SECONDS
-                self.healthy, patience = True, EVERY_SECONDS
-            except SQLAlchemyError:
-                self.healthy, patience = False, min(2 * patience, 5.0)
+                self._turn(healthy=True)
+                patience = EVERY_SECONDS
+            except Exception as error:  # this thread must outlive whatever happens to a database
+                self._turn(healthy=False, why=type(error).__name__)
+                patience = min(2 * patience, 5.0)
             with self._written:
                 self._rounds += self.healthy
                 self._written.notify_all()
@@ -185,6 +190,14 @@ class StoreWriter:
         self._store.add_spending(spent)
         self._access.saved(spent)
         self._access.replace_keys(keys_of(self._store))
+
+    def _turn(self, *, healthy: bool, why: str = "") -> None:
+        """Say so once when the store goes or comes back; a message of a database may hold what must not be logged."""
+        if self.healthy and not healthy:
+            LOG.error("the store cannot be written (%s): traces wait, and are dropped beyond %d", why, MAX_WAITING)
+        elif healthy and not self.healthy:
+            LOG.warning("the store is back")
+        self.healthy = healthy
 
     def _lose(self, count: int) -> None:
         self.dropped += count

@@ -89,6 +89,20 @@ export class Graph {
     return node.group;
   }
 
+  // The shortest way to an agent: what can be shown of a route while its answer is still being written.
+  wayTo(name) {
+    const agents = this.network?.agents ?? [], next = new Map(agents.map((agent) => [agent.name, agent.passes_to]));
+    if (!next.has(name)) return [];
+    let ways = [[agents[0].name]];
+    for (const seen = new Set(); ways.length;) {
+      const done = ways.find((way) => way.at(-1) === name);
+      if (done) return done.map((agent) => ({ agent, decision: agent === name ? "answer" : "reject" }));
+      ways.forEach((way) => seen.add(way.at(-1)));
+      ways = ways.flatMap((way) => next.get(way.at(-1)).filter((to) => !seen.has(to)).map((to) => [...way, to]));
+    }
+    return [];
+  }
+
   // Routes of the last second set out one after the other; of very many, some are seen.
   show(routes) {
     const seen = routes.slice(-MOST_TRAVELLERS);

@@ -72,7 +72,11 @@ export class Playground {
       $("play-note").textContent = said?.error?.message ?? `HTTP ${response.status}`;
       return;
     }
-    const id = response.headers.get("x-disrouter-trace-id");
+    const id = response.headers.get("x-disrouter-trace-id"), speaker = response.headers.get("x-disrouter-agent");
+    if (speaker) { // the decision has fallen, the answer is on its way
+      $("play-note").textContent = `${speaker} answers …`;
+      this.graph.travel(this.graph.wayTo(speaker), true);
+    }
     let route = null;
     for await (const event of events(response.body)) {
       if (event.error) { $("play-note").textContent = event.error.message; continue; }
@@ -95,7 +99,6 @@ export class Playground {
 
   show(route, id) {
     this.trace = id;
-    this.graph.travel(route.hops, true);
     $("way").replaceChildren(...route.hops.map((hop) => h("li", {}, hopRow(hop))));
     const dearest = route.cost + (route.saved ?? 0);
     const saved = route.saved > 0 ? `, ${share(route.saved / dearest)} % less than the dearest agent` : "";
