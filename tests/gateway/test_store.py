@@ -157,6 +157,15 @@ def test_what_is_too_old_or_too_much_is_forgotten_with_its_hops_and_feedback(sto
         assert connection.scalar(text("SELECT count(*) FROM disrouter_hops")) == 4
 
 
+def test_much_is_forgotten_in_small_steps(store: Store) -> None:
+    store.write([a_route(time=float(i)) for i in range(10)])
+
+    steps = [store.prune(before=9.0, most=100, at_once=4) for _ in range(4)]
+
+    assert steps == [4, 4, 1, 0]
+    assert [kept.route.time for kept in kept_routes(store)] == [9.0]
+
+
 def test_feedback_needs_a_route_of_the_same_key(store: Store) -> None:
     route = a_route(key_id="key_a")
     store.write([route])

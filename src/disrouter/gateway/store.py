@@ -5,6 +5,7 @@ Everything here waits for the disk: call it from a thread, never from the path o
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -132,15 +133,18 @@ class Store:
             if hops := [row for route in routes for row in _hop_rows(route)]:
                 self._add(connection, tables.hops, hops)
 
-    def prune(self, *, before: float, most: int) -> int:
+    def prune(self, *, before: float, most: int, at_once: int = 5_000) -> int:
         """Forget routes that arrived before a moment, and the oldest beyond so many; return how many went.
 
-        What keys spent in months long past goes with them.
+        About ``at_once`` of them go, so that nobody waits long: call it again if that many went. What keys spent in
+        months long past goes with them.
         """
         with self.engine.begin() as connection:
             column = tables.routes.c.time
             oldest = connection.scalar(select(column).order_by(column.desc()).offset(most).limit(1))
-            limit = before if oldest is None else max(before, oldest + 1e-9)
+            limit = before if oldest is None else max(before, math.nextafter(oldest, math.inf))
+            last = connection.scalar(select(column).order_by(column).offset(at_once - 1).limit(1))
+            limit = limit if last is None else min(limit, math.nextafter(last, math.inf))
             gone = connection.execute(delete(tables.routes).where(column < limit)).rowcount
             connection.execute(delete(tables.hops).where(tables.hops.c.time < limit))
             connection.execute(delete(tables.feedback).where(tables.feedback.c.time < limit))

@@ -37,6 +37,8 @@ KEYS_SECONDS = 2.0
 """How often keys are read again: how long a revoked key may still work."""
 
 PRUNE_SECONDS = 60.0
+PRUNE = 5_000
+"""How many routes are forgotten between two batches."""
 
 BAD_ROW = (DataError, IntegrityError, OverflowError, TypeError, ValueError)
 """How a database or its driver says that it is the row's fault."""
@@ -148,8 +150,9 @@ class StoreWriter:
                     self._settle_keys()
                     keys_due = now + KEYS_SECONDS
                 if now >= prune_due and not ending:
-                    self._store.prune(before=time.time() - 86_400 * self._keeping.days, most=self._keeping.routes)
-                    prune_due = now + PRUNE_SECONDS
+                    oldest = time.time() - 86_400 * self._keeping.days
+                    gone = self._store.prune(before=oldest, most=self._keeping.routes, at_once=PRUNE)
+                    prune_due = now + (PRUNE_SECONDS if gone < PRUNE else 0.0)
                 self._turn(healthy=True)
                 patience = EVERY_SECONDS
             except Exception as error:  # this thread must outlive whatever happens to a database
