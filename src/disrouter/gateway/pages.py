@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from disrouter import __version__
 from disrouter.errors import DisrouterError
 from disrouter.gateway.access import AccessError, Grant
 from disrouter.gateway.network_state import NetworkState
+from disrouter.gateway.page_inputs import BadRequestError, feedback_of, json_body, number, whole
 from disrouter.gateway.records import OUTCOMES
 from disrouter.gateway.redaction import without_secrets
 from disrouter.gateway.store_reading import KeptRoute, Wanted, json_of, kept_route, kept_routes, summary
@@ -33,9 +33,6 @@ __all__ = ["Pages"]
 
 T = TypeVar("T")
 Handler = Callable[[Any, Request, Grant], Awaitable[Response]]
-
-MAX_FEEDBACK = 4_096
-"""Bytes of a feedback body; it needs a hundred."""
 
 MAX_ROUTES = 200
 """Most routes that a page gets at once."""
@@ -65,15 +62,6 @@ PAGE_HEADERS = {
 }
 
 
-class _BadRequestError(DisrouterError):
-    """A request that cannot be understood."""
-
-    def __init__(self, message: str, *, param: str | None = None, status: int = 400) -> None:
-        super().__init__(message)
-        self.param = param
-        self.status = status
-
-
 def _guarded(*, admin: bool = False) -> Callable[[Handler], Callable[[Any, Request], Awaitable[Response]]]:
     """Let only those in who may; say what is wrong in the words of the API, whatever it is."""
 
@@ -87,7 +75,7 @@ def _guarded(*, admin: bool = False) -> Callable[[Handler], Callable[[Any, Reque
                 return await handler(self, request, grant)
             except AccessError as error:
                 return _problem(str(error), error.status, error.type, error.code, headers=error.headers())
-            except _BadRequestError as error:
+            except BadRequestError as error:
                 code = "not_found" if error.status == 404 else None
                 return _problem(error.message, error.status, "invalid_request_error", code, param=error.param)
             except SQLAlchemyError:
@@ -137,10 +125,10 @@ class Pages:
     @_guarded()
     async def feedback(self, request: Request, grant: Grant) -> Response:
         """Keep how good an answer was: a score from 0 to 1, or a thumb."""
-        trace_id, score = _feedback_of(await _json_body(request))
+        trace_id, score = feedback_of(await json_body(request))
         any_key = self._scope(grant) is None
         if not await self._rate(trace_id, score, grant, any_key):
-            raise _BadRequestError(f"There is no route '{trace_id[:80]}' of this key.", param="trace_id", status=404)
+            raise BadRequestError(f"There is no route '{trace_id[:80]}' of this key.", param="trace_id", status=404)
         return JSONResponse({"object": "feedback", "trace_id": trace_id, "score": score})
 
     @_guarded(admin=True)
@@ -160,11 +148,11 @@ class Pages:
     async def reload(self, request: Request, grant: Grant) -> Response:
         """Read the network file again."""
         if self._reload is None:
-            raise _BadRequestError("This gateway was started without a network file to read again.", status=409)
+            raise BadRequestError("This gateway was started without a network file to read again.", status=409)
         try:
             said = await asyncio.to_thread(self._reload)
         except DisrouterError as error:
-            raise _BadRequestError(without_secrets(f"The old network stays: {error.message}"), status=409) from error
+            raise BadRequestError(without_secrets(f"The old network stays: {error.message}"), status=409) from error
         return JSONResponse({"object": "reload", "message": said})
 
     async def page(self, request: Request) -> Response:
@@ -181,7 +169,7 @@ class Pages:
     @_guarded()
     async def live(self, request: Request, grant: Grant) -> Response:
         """The network as it is, and the routes since the last look."""
-        after = _whole(request, "after", default=0, most=2**53)
+        after = whole(request, "after", default=0, most=2**53)
         seen = self.control.live.after(after, key_id=self._scope(grant))
         return JSONResponse(
             {
@@ -202,7 +190,7 @@ class Pages:
         window = request.query_params.get("window", "1h")
         if window not in WINDOWS:
             known = ", ".join(WINDOWS)
-            raise _BadRequestError(f"window '{window[:40]}' is not known: give one of {known}.", param="window")
+            raise BadRequestError(f"window '{window[:40]}' is not known: give one of {known}.", param="window")
         body = await self._summary(window, self._scope(grant))
         return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
 
@@ -213,15 +201,15 @@ class Pages:
         outcome = given.get("outcome")
         if outcome is not None and outcome not in OUTCOMES:
             known = ", ".join(OUTCOMES)
-            raise _BadRequestError(f"outcome '{outcome[:40]}' is not known: give one of {known}.", param="outcome")
+            raise BadRequestError(f"outcome '{outcome[:40]}' is not known: give one of {known}.", param="outcome")
         wanted = Wanted(
-            before=_number(request, "before"),
+            before=number(request, "before"),
             agent=given.get("agent"),
             outcome=outcome,
             scenario=given.get("scenario"),
             key_id=self._scope(grant),
         )
-        limit = _whole(request, "limit", default=50, most=MAX_ROUTES)
+        limit = whole(request, "limit", default=50, most=MAX_ROUTES)
         found = await asyncio.to_thread(kept_routes, self.control.store, wanted, limit=limit)
         return JSONResponse({"routes": [json_of(kept) for kept in found]}, headers={"cache-control": "no-store"})
 
@@ -231,7 +219,7 @@ class Pages:
         trace_id = request.path_params["trace_id"][:64]
         kept = await asyncio.to_thread(kept_route, self.control.store, trace_id, key_id=self._scope(grant))
         if kept is None:
-            raise _BadRequestError(f"There is no route '{trace_id}' of this key.", status=404)
+            raise BadRequestError(f"There is no route '{trace_id}' of this key.", status=404)
         return JSONResponse(json_of(kept), headers={"cache-control": "no-store"})
 
     def _scope(self, grant: Grant) -> str | None:
@@ -287,62 +275,3 @@ def _problem(
 ) -> Response:
     body = {"error": {"message": message, "type": type, "param": param, "code": code}}
     return JSONResponse(body, status_code=status, headers=headers)
-
-
-async def _json_body(request: Request) -> Any:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":  # anything else is what a foreign page may send without asking
-        raise _BadRequestError("The body must be JSON, sent as application/json.", status=415)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_FEEDBACK:
-            raise _BadRequestError(f"The body is larger than {MAX_FEEDBACK} bytes.", status=413)
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise _BadRequestError("The body is no JSON.") from None
-
-
-def _feedback_of(body: Any) -> tuple[str, float]:
-    if not isinstance(body, dict):
-        raise _BadRequestError("The body must be a JSON object with trace_id and score or thumb.")
-    if unknown := sorted(set(body) - {"trace_id", "score", "thumb"}):
-        raise _BadRequestError(
-            f"Unknown field '{unknown[0][:40]}'. Known: trace_id, score, thumb.", param=unknown[0][:40]
-        )
-    trace_id = body.get("trace_id")
-    if not isinstance(trace_id, str) or not 0 < len(trace_id) <= 64:
-        raise _BadRequestError("trace_id must be the id of a route: a text of 1 to 64 characters.", param="trace_id")
-    if ("score" in body) == ("thumb" in body):
-        raise _BadRequestError("Give either score, from 0 to 1, or thumb, 'up' or 'down'.", param="score")
-    if "thumb" in body:
-        if body["thumb"] not in ("up", "down"):
-            raise _BadRequestError("thumb must be 'up' or 'down'.", param="thumb")
-        return trace_id, 1.0 if body["thumb"] == "up" else 0.0
-    score = body["score"]
-    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
-        raise _BadRequestError("score must be a number from 0 to 1.", param="score")
-    return trace_id, float(score)
-
-
-def _whole(request: Request, name: str, *, default: int, most: int) -> int:
-    given = request.query_params.get(name)
-    if given is None:
-        return default
-    if not (given.isascii() and given.isdigit()) or len(given) > 16 or int(given) > most:
-        raise _BadRequestError(f"{name} '{given[:40]}' is not usable: give a whole number up to {most}.", param=name)
-    return int(given)
-
-
-def _number(request: Request, name: str) -> float | None:
-    given = request.query_params.get(name)
-    if given is None:
-        return None
-    try:
-        value = float(given)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise _BadRequestError(f"{name} '{given[:40]}' is not usable: give seconds since 1970.", param=name)
-    return value

@@ -20,20 +20,13 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from disrouter.errors import DataError, MissingExtraError, UsageError
 from disrouter.gateway import store_schema as tables
 from disrouter.gateway.records import RouteRecord
-from disrouter.gateway.redaction import clipped, kept_model, without_secrets
+from disrouter.gateway.redaction import without_secrets
+from disrouter.gateway.store_rows import Row, hop_rows, route_row
 
 __all__ = ["Store", "default_store", "open_store"]
 
-MAX_HOPS = 64
-"""Hops kept of one route; no network is that long."""
-
-MAX_TEXT = 20_000
-"""Characters kept of a prompt or an answer, where texts are kept."""
-
 SPENDING_DAYS = 400
 """How long it is kept what a key spent in a day or a month."""
-
-Row = tuple[Any, ...]
 
 BUSY_SECONDS = 5
 """How long SQLite waits for another process that is writing."""
@@ -129,8 +122,8 @@ class Store:
         if not routes:
             return
         with self.engine.begin() as connection:
-            self._add(connection, tables.routes, [_route_row(route) for route in routes])
-            if hops := [row for route in routes for row in _hop_rows(route)]:
+            self._add(connection, tables.routes, [route_row(route) for route in routes])
+            if hops := [row for route in routes for row in hop_rows(route)]:
                 self._add(connection, tables.hops, hops)
 
     def prune(self, *, before: float, most: int, at_once: int = 5_000) -> int:
@@ -257,57 +250,3 @@ def _reason(error: SQLAlchemyError) -> str:
         said = str(error.orig).strip().splitlines()
         return without_secrets(said[-1] if said else type(error.orig).__name__).rstrip(".")
     return type(error).__name__
-
-
-def _route_row(route: RouteRecord) -> Row:
-    """Return the values of a route in the order of the table's columns."""
-    return (
-        clipped(route.trace_id, 64),
-        route.time,
-        kept_model(route.model),
-        route.endpoint,
-        clipped(route.scenario, 80),
-        route.alpha,
-        route.stream,
-        route.agent and clipped(route.agent, 200),
-        route.outcome,
-        route.code,
-        route.error,
-        route.prompt_tokens,
-        route.completion_tokens,
-        route.cost,
-        route.saved,
-        route.seconds,
-        route.overhead_seconds,
-        route.first_token_seconds,
-        route.key_id,
-        None if route.prompt is None else _text(route.prompt),
-        None if route.answer is None else _text(route.answer),
-    )
-
-
-def _hop_rows(route: RouteRecord) -> list[Row]:
-    """Return the values of a route's hops in the order of the table's columns."""
-    trace_id = clipped(route.trace_id, 64)
-    return [
-        (
-            trace_id,
-            position,
-            route.time,
-            clipped(hop.agent, 200),
-            hop.decision,
-            hop.confidence,
-            hop.prompt_tokens,
-            hop.completion_tokens,
-            hop.cost,
-            hop.seconds,
-            None if hop.reason is None else clipped(without_secrets(hop.reason), 300),
-            hop.error,
-        )
-        for position, hop in enumerate(route.hops[:MAX_HOPS])
-    ]
-
-
-def _text(text: str) -> str:
-    """Return a text that the operator wants kept; keys have no place even there."""
-    return without_secrets(clipped(text, MAX_TEXT), addresses=False)

@@ -14,8 +14,9 @@ from sqlalchemy.exc import DataError, IntegrityError
 from disrouter.gateway.access import Access
 from disrouter.gateway.records import RouteRecord
 from disrouter.gateway.redaction import clipped
-from disrouter.gateway.store import MAX_TEXT, Store
+from disrouter.gateway.store import Store
 from disrouter.gateway.store_keys import keys_of
+from disrouter.gateway.store_rows import MAX_TEXT
 
 __all__ = ["Keeping", "StoreWriter"]
 
