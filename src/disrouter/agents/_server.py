@@ -32,8 +32,11 @@ LONGEST_PAUSE = 2.0
 """Seconds. A server that asks for a longer one is not waited for: another agent may be free now."""
 
 FIRST_PAUSE = 0.05
-_PASSING = (429, 502, 503, 504)
-"""Statuses of servers that have not begun with the request."""
+AT_ONCE = 0.25
+"""Seconds. A connection that ends sooner was closed before the request came: a kept one, say, that had timed out."""
+
+_PASSING = (429, 503)
+"""Statuses of servers that have not begun with the request. Behind a 502 or a 504 one may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +181,7 @@ class Server:
             limits = aiohttp.ClientTimeout(
                 total=max(0.001, until - time.monotonic()), sock_connect=self.patience.connect, sock_read=stall
             )
+            sent = time.monotonic()
             try:
                 response = await session.post(
                     f"{self.base_url}/{path}",
@@ -195,8 +199,8 @@ class Server:
                 passing = response.status in _PASSING and response.headers.get("x-should-retry") != "false"
             except (aiohttp.ClientError, TimeoutError, OSError) as exc:
                 fault = self.fault_of(exc)
-                # A kept connection that the server closed meanwhile looks like a server that hangs up at once.
-                passing = fault.kind in ("connect", "cut") and not isinstance(exc, TimeoutError)
+                at_once = fault.kind == "cut" and time.monotonic() - sent < AT_ONCE
+                passing = (fault.kind == "connect" and not isinstance(exc, TimeoutError)) or at_once
             pause = (fault.retry_after or 0.0) + self._chance.uniform(0, FIRST_PAUSE * 2**attempt)
             attempt += 1
             if not passing or attempt > self.patience.retries or pause > min(LONGEST_PAUSE, until - time.monotonic()):
