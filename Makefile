@@ -29,9 +29,17 @@ setup-demo:
 demo: setup-demo ## watch real queries travel through five real models, and what that is worth
 	@$(BIN)/disrouter demo
 
+.PHONY: serve
+serve: setup-demo ## serve the embedded network behind one OpenAI-compatible address (ARGS="--port 9000")
+	@$(BIN)/disrouter serve $(ARGS)
+
 .PHONY: test
 test: setup ## run the tests (ARGS="-k name" chooses some)
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-clients
+test-clients: setup ## run real clients of OpenAI's API against the gateway (slow: installs them once, in .cache)
+	@$(BIN)/python tests/clients/run.py $(ARGS)
 
 .PHONY: lint
 lint: setup ## check style, types and docs

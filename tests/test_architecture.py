@@ -25,6 +25,7 @@ LAYERS = (
     {"evaluation"},
     {"training"},
     {"lab"},
+    {"gateway", "conformance"},
     {"cli"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}

@@ -134,7 +134,9 @@ def test_help_opens_with_two_commands_to_try() -> None:
 def test_commands_are_listed_in_the_order_of_use() -> None:
     listed = run("--help").stdout.partition("Commands:")[2].split("\n")
 
-    told = "demo ask eval ladder tune profile train calibrate cards agents recipes lab"
+    told = (
+        "demo ask serve init keys traces eval ladder tune profile train calibrate cards agents recipes lab conformance"
+    )
     assert [line.split()[0] for line in listed if line.strip()] == told.split()
 
 

@@ -202,15 +202,16 @@ def test_all_problems_of_a_file_are_reported_at_once(folder: Path) -> None:
 
     assert found == [
         "line 13: key 'scenario' is already given in line 9; keep one",
-        "agents[0].backend: 'transformer' is not allowed; give 'transformers' (a model on this machine) or 'recorded' "
-        "(an outcome table)",
+        "agents[0].backend: 'transformer' is not allowed; give 'transformers' (a model on this machine), 'openai' "
+        "(behind an OpenAI-compatible server) or 'recorded' (an outcome table)",
         "agents[0].price.cost: -0.2 is not allowed; give a number from 0 to 1, the normalised cost per query",
-        "agents[1].model: missing; give a folder or table relative to the network file, or 'lab:agent-1' for a shipped "
-        "checkpoint",
+        "agents[1].model: missing; give a folder or table relative to the network file, 'lab:agent-1' for a shipped "
+        "checkpoint, or with the backend 'openai' the model's name on its server",
         "agents[1].price.look_share: 2 is not allowed; give a number from 0 to 1, the share of the cost that a look "
         "takes (default 0.1)",
-        "agents[1].modle: unknown key; known: name, backend, model, price, self_assessment, context_length, "
-        "max_tokens, rejection, scenario_prompt, card, seconds, always_answers; did you mean 'model'?",
+        "agents[1].modle: unknown key; known: name, backend, model, price, base_url, api_key_env, hop_secret_env, "
+        "self_assessment, context_length, max_tokens, rejection, scenario_prompt, card, seconds, always_answers, "
+        "timeouts, retries, concurrency, queue, breaker; did you mean 'model'?",
         "limits.max_hops: 0 is not allowed; give a whole number from 1, the most agents asked per query",
         "scenaro: unknown key; known: name, agents, cost_unit, edges, policy, scenario, limits; did you mean "
         "'scenario'?",
@@ -281,7 +282,7 @@ def test_a_wrong_value_at_the_top_is_one_problem(folder: Path, more: str, proble
         ("price: {cost: 0.1}, context_length: 0", "agents[0].context_length: 0 is not allowed"),
         ("price: {cost: 0.1}, scenario_prompt: 1", "agents[0].scenario_prompt: 1 is not allowed; give true"),
         ("price: {cost: 0.1}, rejection: ''", "agents[0].rejection: '' is not allowed"),
-        ("price: {cost: 0.1}, self_assessment: text", "agents[0].self_assessment: 'text' is not allowed; give 'token'"),
+        ("price: {cost: 0.1}, self_assessment: word", "agents[0].self_assessment: 'word' is not allowed; give 'token'"),
         ("price: {cost: 0.1}, always_answers: false", "edges: agent 'a' is declared always_answers: false"),
         ("price: {cost: 0.1}, model: 'lab:agent-9'", "agents[0].model: Unknown lab model 'agent-9'"),
         ("price: {cost: 0.1}, backend: recorded, model: none.parquet", "agents[0].model: There is no outcome table"),
