@@ -22,8 +22,10 @@ LAYERS = (
     {"agents"},
     {"config", "networks"},
     {"evaluation"},
+    {"baselines"},
     {"training"},
     {"lab"},
+    {"bench"},
     {"cli"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
