@@ -24,24 +24,7 @@ SUBJECTS: dict[str, tuple[str, tuple[bool, bool, bool]]] = {
 }
 """Words of a subject, and who answers it right."""
 
-FILLER = [
-    "please",
-    "tell",
-    "me",
-    "what",
-    "you",
-    "think",
-    "about",
-    "this",
-    "one",
-    "now",
-    "and",
-    "say",
-    "why",
-    "it",
-    "is",
-    "so",
-]
+FILLER = ["please", "tell", "me", "what", "you", "think", "about", "this", "one", "now", "and", "say", "why", "so"]
 
 RIGHT = ["the", "result", "follows", "and", "the", "check", "agrees"]
 WRONG = ["maybe", "perhaps", "unclear", "guess", "unsure", "roughly"]
