@@ -15,6 +15,7 @@ from disrouter.cli._errors import Program
 from disrouter.cli._options import examples_as_typed
 from disrouter.cli.agents import agents
 from disrouter.cli.ask import ask
+from disrouter.cli.bench import bench
 from disrouter.cli.calibrate import calibrate
 from disrouter.cli.demo import demo
 from disrouter.cli.eval import evaluate
@@ -40,7 +41,7 @@ def cli(traceback: bool) -> None:
     """
 
 
-for command in (demo, ask, evaluate, profile, train, calibrate, agents, recipes, lab):
+for command in (demo, ask, evaluate, bench, profile, train, calibrate, agents, recipes, lab):
     cli.add_command(command)
 
 
