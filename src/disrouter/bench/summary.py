@@ -42,12 +42,18 @@ def rows_of(
         held = {m: by[scenario] for m, by in results.items()}
         paper = np.stack([metrics.utilities(r.score, r.cost, alpha) for r in held.values()])
         full = np.stack([metrics.utilities(r.score, r.cost_full, alpha) for r in held.values()])
+        series = [
+            paper,
+            full,
+            np.stack([r.score for r in held.values()]),
+            np.stack([r.cost_full for r in held.values()]),
+        ]
         means = None
         if paper.shape[1] >= 2:
-            both = metrics.bootstrap_means(
-                np.concatenate([paper, full]), resamples=RESAMPLES, seed=seed_of(seed, "bootstrap", scenario)
+            sampled = metrics.bootstrap_means(
+                np.concatenate(series), resamples=RESAMPLES, seed=seed_of(seed, "bootstrap", scenario)
             )
-            means = both.reshape(RESAMPLES, 2, len(held))
+            means = sampled.reshape(RESAMPLES, len(series), len(held))
         names = list(held)
         at = names.index(reference) if reference in names else None
         best = float(paper[names.index("oracle")].mean()) if "oracle" in names else None
@@ -63,6 +69,8 @@ def rows_of(
                 "utility_full": float(full[m].mean()),
                 "utility_ci": _interval(means, 0, m),
                 "utility_full_ci": _interval(means, 1, m),
+                "accuracy_ci": _interval(means, 2, m),
+                "cost_full_ci": _interval(means, 3, m),
                 "oracle_share": None if best is None else metrics.oracle_share(float(paper[m].mean()), best),
                 "overhead_share": curves.overhead_share(r.cost_full, r.cost),
                 "looks": float(r.looks.mean()),

@@ -268,6 +268,20 @@ def run(
     click.echo(f"run folder: {made.folder}", err=True)
 
 
+@bench.command(short_help="Make the page and the figures of a run.")
+@click.argument("run_dir", type=click.Path(path_type=Path), metavar="RUN")
+@examples_as_typed
+def report(run_dir: Path) -> None:
+    """Write report.html, one page that needs nothing else, and figures as PNG and SVG into a run's folder.
+
+    disrouter bench report runs/bench-table
+    """
+    from disrouter.bench.html import write_report
+    from disrouter.bench.runs import read_bench_run
+
+    click.echo(str(write_report(read_bench_run(run_dir))))
+
+
 def _over(network_name: str, policy: str | None, table: BenchTable) -> Any:
     """Return a network whose agents the table has outcomes of."""
     network = network_of(network_name, policy=policy)
