@@ -134,7 +134,10 @@ def _plane(rows: Rows, reference: str) -> Figure:
                 spread: Any = [[max(0.0, at - row[key][0])], [max(0.0, row[key][1] - at)]]
                 axes.errorbar(x, y, **{along: spread}, color=colour, alpha=0.55, linewidth=1, zorder=2)
         axes.plot(x, y, marker="D" if row["method"] in BOUNDS else "o", color=colour, markersize=5, zorder=3)
-    named = {peers[i]["method"] for i in order} | {"ours", reference, *BOUNDS}
+    alpha = peers[0]["alpha"]
+    ends = {peers[order[0]]["method"], peers[order[-1]]["method"]}
+    best = max(peers, key=lambda r: float(r["accuracy"] - alpha * r["cost_full"]))["method"]
+    named = {"ours", reference, best, *ends, *BOUNDS}
     _label(axes, [(r["cost_full"], r["accuracy"], r["method"]) for r in rows if r["method"] in named])
     axes.set_xlabel("full cost per query")
     axes.set_ylabel("accuracy")

@@ -63,14 +63,15 @@ def _page(run: BenchRun, figures: Mapping[str, tuple[str, Path]]) -> str:
             _findings(run),
             _controls([name for name, _ in config["scenarios"]]),
             _table(run),
-            _group("Quality against cost", figures, "plane-"),
-            _group(f"Against {config['reference']}", figures, "differences-"),
-            _group("Any α", figures, "alphas"),
-            _group("Who answers", figures, "answers-"),
+            _group(
+                f"Quality against cost, and against {config['reference']}",
+                figures,
+                *(f"{kind}-{name}" for name, _ in config["scenarios"] for kind in ("plane", "differences")),
+            ),
+            _group("Any α, and where the money goes", figures, "alphas", "separation"),
+            _group("Who answers", figures, "answers-", "flow"),
             _group("Who answers what", figures, "skills-"),
-            _group("On the way", figures, "flow"),
             _group("Knowing oneself", figures, "reliability", "risk-coverage"),
-            _group("Where the money goes", figures, "separation"),
             _group("More", figures, "series-"),
             _areas(run),
             _small_print(run),
@@ -155,8 +156,8 @@ def _table(run: BenchRun) -> str:
             f"<table><caption>{escape(scenario)}</caption><thead>{head}</thead><tbody>{lines}</tbody></table></div>"
         )
     return (
-        f"{''.join(tables)}<p class=muted>Brackets are 95 % bootstrap intervals; differences are paired by query. Click "
-        "a column to sort. Overhead is the share of all cost that bought no given answer.</p></section>"
+        f"{''.join(tables)}<p class=muted>Brackets are 95 % bootstrap intervals; differences are paired by query. "
+        "Click a column to sort. Overhead is the share of all cost that bought no given answer.</p></section>"
     )
 
 
@@ -171,6 +172,7 @@ def _row(row: Mapping[str, Any], reference: str) -> str:
             continue
         ends = row.get(f"{key}_ci") if key in ("utility_full", "difference_full") else None
         sign = "+" if key in ("difference_full", "separation") else ""
+        value = 0.0 if abs(value) < 5e-4 else value  # no negative zero
         shown = f"{value:{sign}.3f}" if key not in ("overhead_share", "oracle_share") else f"{value:.0%}"
         if ends is not None:
             shown += f" <small>[{ends[0]:{sign}.3f}, {ends[1]:{sign}.3f}]</small>"
@@ -181,7 +183,7 @@ def _row(row: Mapping[str, Any], reference: str) -> str:
 
 
 def _group(title: str, figures: Mapping[str, tuple[str, Path]], *prefixes: str) -> str:
-    chosen = [(n, c, p) for n, (c, p) in figures.items() if n.startswith(prefixes)]
+    chosen = [(n, c, p) for prefix in prefixes for n, (c, p) in figures.items() if n.startswith(prefix)]
     if not chosen:
         return ""
     shown = "".join(
@@ -246,7 +248,7 @@ def _small_print(run: BenchRun) -> str:
     return (
         "<section class=print-small><details><summary>How this was made</summary>"
         f"<p>Table fingerprint <code>{run.config['table_digest']}</code>, seeds {seeds}. No text of the test split "
-        "occurs in the other two. Costs are normalised; the full cost holds every look, consulted agent and verification.</p>"
+        "occurs in the other two. The full cost holds every look, consulted agent and verification.</p>"
         "<div class=scroll><table><thead><tr><th>method</th><th>seconds to fit</th>"
         f"<th>to route, all scenarios</th></tr></thead><tbody>{seconds}</tbody></table></div></details></section>"
     )
