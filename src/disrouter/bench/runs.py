@@ -329,7 +329,7 @@ def _open(folder: Path, config: Mapping[str, Any], *, resume: bool) -> None:
         if resume and {**there, "methods": 0, "reference": 0} != {**here, "methods": 0, "reference": 0}:
             different = next(key for key in here if there.get(key) != here[key])
             raise DataError(
-                f"Run folder '{folder}' holds another comparison: its {different.replace('_', ' ')} differs.",
+                f"Run folder '{folder}' holds another comparison: it differs in its {different.replace('_', ' ')}.",
                 hint="name another folder with --run-dir, or start afresh with --no-resume",
             )
         for record in (folder / "decisions").glob("*.seed*.json"):
