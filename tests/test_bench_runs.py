@@ -21,7 +21,7 @@ from disrouter.bench.methods import from_file, method_of, methods_of
 from disrouter.bench.ours import Ours
 from disrouter.bench.results import join
 from disrouter.bench.runs import BenchRun, compare, read_bench_run, read_decisions
-from disrouter.bench.tables import BenchTable
+from disrouter.bench.tables import BenchTable, Split
 from disrouter.errors import DataError, InterruptedRunError, UnknownNameError, UsageError
 from disrouter.evaluation.replay import replay
 from disrouter.network import Limits, Network
@@ -58,10 +58,9 @@ class PlainFitted:
 
 
 def table(n: int = 60) -> BenchTable:
-    rows = planted(n, seed=5)
-    return BenchTable(
-        rows=rows, split=("train",) * (n // 3) + ("validation",) * (n // 3) + ("test",) * (n - 2 * (n // 3))
-    )
+    counts: tuple[tuple[Split, int], ...] = (("train", n // 3), ("validation", n // 3), ("test", n - 2 * (n // 3)))
+    split = [name for name, count in counts for _ in range(count)]
+    return BenchTable(rows=planted(n, seed=5), split=tuple(split))
 
 
 def run(folder: Path, *methods: Router, **options: Any) -> BenchRun:
