@@ -32,7 +32,7 @@ from disrouter.evaluation.records import commit, versions
 from disrouter.files import replacing, write_json
 from disrouter.types import Scenario
 
-__all__ = ["ALPHAS", "BenchRun", "Outcome", "compare", "read_bench_run"]
+__all__ = ["ALPHAS", "BenchRun", "Outcome", "compare", "fingerprint", "read_bench_run", "read_decisions", "read_json"]
 
 SCHEMA = 1
 
@@ -113,7 +113,7 @@ def compare(
     config = {
         "schema": SCHEMA,
         "table": name,
-        "table_digest": _fingerprint(table),
+        "table_digest": fingerprint(table),
         "domain": domain,
         "train_domain": train_domain,
         "queries": {"train": len(train.texts), "validation": len(validation.texts), "test": len(test.texts)},
@@ -307,7 +307,7 @@ def _made_by(method: Router) -> str:
     return f"{made} {json.dumps(settings, sort_keys=True, default=repr)}"
 
 
-def _fingerprint(table: BenchTable) -> str:
+def fingerprint(table: BenchTable) -> str:
     """Return a hash of all that a comparison depends on."""
     hashed = blake2b(digest_size=16)
     held = table.rows.table

@@ -15,7 +15,7 @@ from disrouter.cli._options import (
     policy_option,
     seed_option,
 )
-from disrouter.errors import UsageError
+from disrouter.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from disrouter.bench.runs import BenchRun
@@ -280,6 +280,84 @@ def report(run_dir: Path) -> None:
     from disrouter.bench.runs import read_bench_run
 
     click.echo(str(write_report(read_bench_run(run_dir))))
+
+
+@bench.command(short_help="Keep a run as a repository should.")
+@click.argument("run_dir", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where to keep it.")
+@click.option(
+    "--table", "table_path", type=click.Path(path_type=Path), metavar="FILE", help="Keep every agent's outcomes too."
+)
+@examples_as_typed
+def store(run_dir: Path, output: Path, table_path: Path | None) -> None:
+    """Write what numbers can be derived from again: small files without a text or an id of a query.
+
+    disrouter bench store runs/bench-lab-in -o benchmarks/runs/lab-in --table lab.parquet
+    """
+    from disrouter.bench import stored
+    from disrouter.bench.runs import read_bench_run
+    from disrouter.bench.tables import read_bench_table
+
+    table = None if table_path is None else read_bench_table(table_path)
+    stored.store(read_bench_run(run_dir), output, table)
+    size = sum(p.stat().st_size for p in output.iterdir() if p.is_file())
+    click.echo(f"{output}: {size / 1000:.0f} kB")
+
+
+@bench.command(short_help="Derive the documents' numbers again.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="A checkout: README.md, docs/ and benchmarks/runs/ in it.  [default: here]",
+)
+@click.option("--write", is_flag=True, help="Correct the documents instead of only telling.")
+@json_option("one JSON object")
+@examples_as_typed
+def verify(root: Path, write: bool, as_json: bool) -> None:
+    """Derive every marked number of README and docs again from stored runs, offline, and fail where one differs.
+
+    disrouter bench verify
+    disrouter bench verify --root ~/disrouter --json
+    """
+    from disrouter.bench.verify import documents, summary_of
+    from disrouter.bench.verify import verify as check
+    from disrouter.cli._console import print_json
+
+    if not documents(root):
+        raise UsageError(
+            f"'{root}' has no README.md and no docs.", hint="name a checkout of the repository with --root"
+        )
+    findings = check(root, root / "benchmarks" / "runs", write=write)
+    said = summary_of(findings)
+    if as_json:
+        print_json(
+            {
+                "schema": 1,
+                **said,
+                "findings": [
+                    {
+                        "document": str(f.document),
+                        "line": f.line,
+                        "what": f.what,
+                        "numbers": f.numbers,
+                        "problem": f.problem,
+                    }
+                    for f in findings
+                ],
+            }
+        )
+    else:
+        for finding in findings:
+            state = "ok" if finding.problem is None else "corrected" if write else f"WRONG: {finding.problem}"
+            click.echo(f"{finding.document}:{finding.line}: {finding.what}, {finding.numbers} numbers: {state}")
+        click.echo(f"{said['numbers']} numbers in {said['places']} places, {said['differing']} places differ")
+    if said["differing"] and not write:
+        raise DataError(
+            f"{said['differing']} places of the documents say something else than the stored runs.",
+            hint="look at them, then correct them with `disrouter bench verify --write`",
+        )
 
 
 def _over(network_name: str, policy: str | None, table: BenchTable) -> Any:

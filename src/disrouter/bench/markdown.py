@@ -1,0 +1,138 @@
+"""Tables of stored runs as Markdown, in the form the documents print them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from disrouter.bench.results import BOUNDS
+from disrouter.bench.stored import StoredRun
+from disrouter.bench.text import verdict
+from disrouter.errors import DataError
+from disrouter.evaluation import metrics
+from disrouter.seeds import seed_of
+
+__all__ = ["RENDERERS", "compact"]
+
+
+def compact(value: float, form: str = ".3f") -> str:
+    """Return a number as tables print it: no zero before the point, a true minus sign, no negative zero."""
+    text = format(value, form)
+    if float(text) == 0:
+        text = format(0.0, form)
+    sign = text[0] if text[0] in "+-" else ""
+    digits = text.removeprefix(sign)
+    digits = digits[1:] if digits.startswith("0.") else digits
+    return sign.replace("-", "−") + digits
+
+
+def _interval(ends: Sequence[float] | None, form: str = ".3f") -> str:
+    return "" if ends is None else f" [{compact(ends[0], form)}, {compact(ends[1], form)}]"
+
+
+def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _scenarios(run: StoredRun) -> list[str]:
+    return [str(name) for name, _ in run.config["scenarios"]]
+
+
+def methods(run: StoredRun) -> str:
+    """Return utility at full cost of every method, and its paired difference to the reference, per scenario.
+
+    A difference whose interval excludes 0 is set in bold.
+    """
+    scenarios, reference = _scenarios(run), run.config["reference"]
+    head = ["method"]
+    for scenario in scenarios:
+        head += [scenario, f"− {reference}"]
+    names = list(dict.fromkeys(r["method"] for r in run.rows))
+    mean = {n: float(np.mean([r["utility_full"] for r in run.rows if r["method"] == n])) for n in names}
+    ordered = sorted(names, key=lambda n: (n in BOUNDS, -mean[n]))
+    lines = []
+    for name in ordered:
+        cells = [f"**{name}**" if name == reference else f"*{name}*" if name in BOUNDS else name]
+        for scenario in scenarios:
+            row = run.row(name, scenario)
+            cells.append(compact(row["utility_full"]))
+            said = f"{compact(row['difference_full'], '+.3f')}{_interval(row['difference_full_ci'], '+.3f')}"
+            strong = verdict(row) != "tied" and name not in BOUNDS
+            cells.append("" if name == reference else f"**{said}**" if strong else said)
+        lines.append(cells)
+    for outcome in run.outcomes:
+        if outcome["status"] != "done":
+            lines.append([outcome["method"], f"{outcome['status']}: {outcome['reason']}"] + [""] * (len(head) - 2))
+    return _lines(head, lines)
+
+
+def details(run: StoredRun) -> str:
+    """Return accuracy, both costs and the overhead of every method in every scenario."""
+    head = [
+        "method",
+        "scenario",
+        "utility [95 %]",
+        "at full cost",
+        "accuracy",
+        "cost",
+        "full cost",
+        "overhead",
+        "looks",
+    ]
+    return _lines(
+        head,
+        [
+            [
+                r["method"],
+                r["scenario"],
+                f"{compact(r['utility'])}{_interval(r['utility_ci'])}",
+                compact(r["utility_full"]),
+                compact(r["accuracy"]),
+                compact(r["cost"]),
+                compact(r["cost_full"]),
+                "–" if r["overhead_share"] is None else f"{r['overhead_share']:.0%}",
+                f"{r['looks']:.2f}",
+            ]
+            for r in run.rows
+        ],
+    )
+
+
+def against_one_agent(run: StoredRun) -> str:
+    """Return ours against the best of the agents asked alone, chosen on these very queries.
+
+    Raises:
+        DataError: The run does not hold the outcomes of its agents, or no network of ours.
+    """
+    if run.agents is None or "ours" not in run.results:
+        raise DataError(f"Stored run '{run.name}' holds no outcomes of single agents, or nothing of ours.")
+    head = ["scenario", "ours", "full cost", "share of oracle", "best agent alone", "ours − best alone", "at full cost"]
+    names, lines = list(run.config["agents"]), []
+    for index, (scenario, alpha) in enumerate(run.config["scenarios"]):
+        s = index if len(run.agents["score"]) > 1 else 0
+        alone = run.agents["score"][s] - alpha * run.agents["answer_cost"][s]
+        best = int(alone.mean(axis=1).argmax())
+        ours, row = run.results["ours"][scenario], run.row("ours", scenario)
+        seed = seed_of(run.config["seeds"][0], "bootstrap", scenario)
+        cells = [
+            scenario,
+            f"{compact(row['utility'])}{_interval(row['utility_ci'])}",
+            compact(row["utility_full"]),
+            compact(row["oracle_share"], ".2f"),
+            f"{compact(float(alone[best].mean()))} ({names[best]})",
+        ]
+        for cost in (ours.cost, ours.cost_full):
+            found = metrics.paired_difference(metrics.utilities(ours.score, cost, alpha), alone[best], seed=seed)
+            cells.append(f"{compact(found.value, '+.3f')}{_interval(found.interval, '+.3f')}")
+        lines.append(cells)
+    return _lines(head, lines)
+
+
+RENDERERS: dict[str, Callable[[StoredRun], str]] = {
+    "methods": methods,
+    "details": details,
+    "against-one-agent": against_one_agent,
+}
+"""Kinds of tables by the name that markers use."""
