@@ -20,7 +20,7 @@ from typing import Any
 from disrouter.bench.entries import Entry
 from disrouter.errors import DataError, UnknownNameError
 
-__all__ = ["FORMATS", "Source", "entries_of", "prices_of"]
+__all__ = ["FORMATS", "Source", "entries_of", "prices_of", "read_rows"]
 
 csv.field_size_limit(2**27)  # recorded answers are long
 
@@ -52,7 +52,7 @@ def entries_of(source: Source, format: str, *, prices: Mapping[str, tuple[float,
         raise UnknownNameError.of("format", format, FORMATS)
     read: list[Entry] = []
     for path in _files(source.path):
-        rows = _rows(path)
+        rows = read_rows(path)
         try:
             read += FORMATS[format](rows, path.stem, source.split, prices or {})
         except DataError as exc:
@@ -77,8 +77,14 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _rows(path: Path) -> list[Row]:
-    """Return the rows of a file, whatever its kind."""
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a CSV, JSON, JSONL or Parquet file.
+
+    Raises:
+        DataError: The file is missing, damaged or of another kind.
+    """
+    if not path.is_file():
+        raise DataError(f"There is no file at '{path}'.", hint="check the path")
     try:
         if path.suffix == ".parquet":
             return _parquet(path)
