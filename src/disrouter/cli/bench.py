@@ -350,6 +350,62 @@ def _ends(ends: tuple[float, float] | None, sign: str = "") -> str:
     return "" if ends is None else f" [{ends[0]:{sign}.3f}, {ends[1]:{sign}.3f}]"
 
 
+@bench.command(short_help="Run the paper's experiments on the lab.")
+@click.option("--methods", "names", default="all", show_default=True, metavar="NAME,…|all", help="See `bench methods`.")
+@policy_option
+@click.option("--train", "train", type=int, default=2000, show_default=True, help="Queries to fit on.")
+@click.option("--validation", type=int, default=500, show_default=True, help="Queries to tune on.")
+@click.option("--test", "test", type=int, default=2100, show_default=True, help="Queries to report on, per domain.")
+@seed_option(2026, "Of queries and fits.")
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    default=RUNS / "paper",
+    metavar="DIR",
+    help="Where it is kept.  [default: runs/paper]",
+)
+@json_option("one JSON object")
+@examples_as_typed
+def paper(
+    names: str,
+    policy: str | None,
+    train: int,
+    validation: int,
+    test: int,
+    seed: int,
+    run_dir: Path,
+    as_json: bool,
+) -> None:
+    """Run the paper's experiments on the lab and write them beside the paper's numbers. Goes on where it stopped.
+
+    disrouter bench paper
+    disrouter bench paper --methods best-single,carrot-knn --test 400
+    """
+    from disrouter.bench.methods import methods_of
+    from disrouter.bench.paper import run_paper
+    from disrouter.cli._console import print_json
+    from disrouter.errors import InterruptedRunError
+
+    try:
+        found = run_paper(
+            run_dir,
+            methods_of([name.strip() for name in names.split(",") if name.strip()]),
+            counts={"train": train, "validation": validation, "test": test},
+            seed=seed,
+            policy=network_of("lab", policy=policy).policy if policy else None,
+        )
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"Stopped by the user; what is finished is kept in '{run_dir}'.",
+            hint="run the same command again to go on from there",
+        ) from None
+    if as_json:
+        print_json(found)
+    else:
+        click.echo((run_dir / "paper.md").read_text(encoding="utf-8"))
+    click.echo(f"run folder: {run_dir}", err=True)
+
+
 @bench.command(short_help="Keep a run as a repository should.")
 @click.argument("run_dir", type=click.Path(path_type=Path), metavar="RUN")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where to keep it.")
