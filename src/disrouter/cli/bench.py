@@ -15,7 +15,7 @@ from disrouter.cli._options import (
     policy_option,
     seed_option,
 )
-from disrouter.errors import DataError, UsageError
+from disrouter.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from disrouter.bench.runs import BenchRun
@@ -115,6 +115,7 @@ def import_(
     from disrouter.bench.tables import SPLITS, write_bench_table
 
     listed = None if prices is None else prices_of(prices)
+    given, shares = None if costs is None else _costs(costs), None if fractions is None else _fractions(fractions)
     entries = []
     for text in sources:
         split, equals, path = text.partition("=")
@@ -123,8 +124,8 @@ def import_(
     table = assemble(
         entries,
         agents=[name.strip() for name in models.split(",")] if models else (),
-        costs=None if costs is None else _costs(costs),
-        fractions=None if fractions is None else _fractions(fractions),
+        costs=given,
+        fractions=shares,
         deduplicate=deduplicate,
         seed=seed,
     )
@@ -478,7 +479,7 @@ def verify(root: Path, write: bool, as_json: bool) -> None:
             click.echo(f"{finding.document}:{finding.line}: {finding.what}, {finding.numbers} numbers: {state}")
         click.echo(f"{said['numbers']} numbers in {said['places']} places, {said['differing']} places differ")
     if said["differing"] and not write:
-        raise DataError(
+        raise RunError(
             f"{said['differing']} places of the documents say something else than the stored runs.",
             hint="look at them, then correct them with `disrouter bench verify --write`",
         )
