@@ -28,6 +28,9 @@ OURS, REFERENCE, BOUND, OTHER = "#d55e00", "#008a64", "#a3a3a3", "#7d93b2"
 AGENTS = ("#c9dcea", "#93bfdb", "#5b9bc4", "#2f73a3", "#174b73", "#0c2d48")
 """From the cheapest agent to the dearest."""
 
+FEWEST = 10
+"""Queries in a bin of confidences below which its accuracy says nothing and is not drawn."""
+
 BENCH_STYLE = {**STYLE, "font.size": 10, "axes.titlesize": 11, "svg.fonttype": "none", "legend.fontsize": 9}
 
 Rows = Sequence[Mapping[str, Any]]
@@ -79,7 +82,7 @@ def figures_of(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[st
     known = [a for a in metrics["agents"] if a["risk_coverage"] is not None]
     if known:
         found["reliability"] = (
-            "Confidence against accuracy of every agent on all test queries; on the diagonal it knows itself.",
+            "Confidence against accuracy of every agent on all test queries; on the diagonal it knows itself. Bins of 10 and more.",
             lambda: _reliability(known),
         )
         found["risk-coverage"] = (
@@ -137,35 +140,34 @@ def _plane(rows: Rows, reference: str) -> Figure:
     alpha = peers[0]["alpha"]
     ends = {peers[order[0]]["method"], peers[order[-1]]["method"]}
     best = max(peers, key=lambda r: float(r["accuracy"] - alpha * r["cost_full"]))["method"]
-    named = {"ours", reference, best, *ends, *BOUNDS}
+    at = {r["method"]: (r["cost_full"], r["accuracy"]) for r in rows if r["method"] in BOUNDS}
+    bounds = BOUNDS[:1] if len(set(at.values())) == 1 else BOUNDS  # one name where they are one point
+    named = {"ours", reference, best, *ends, *bounds}
+    axes.margins(0.12)
     _label(axes, [(r["cost_full"], r["accuracy"], r["method"]) for r in rows if r["method"] in named])
     axes.set_xlabel("full cost per query")
     axes.set_ylabel("accuracy")
-    axes.margins(0.12)
     return figure
 
 
-def _label(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Write names beside points, each at a height that no other name at nearly the same place has."""
+def _label(axes: Axes, points: Sequence[tuple[float, float, str]], *, outside: bool = False) -> None:
+    """Write names beside points, each at a height that no other name near it has; a thin line leads back.
+
+    ``outside`` writes all of them to the right of their points.
+    """
     taken: list[tuple[float, float]] = []
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     width, height = (right - left) or 1.0, (high - low) or 1.0
     for x, y, name in sorted(points, key=lambda p: -p[1]):
         at = y
-        while any(abs(x - a) < 0.3 * width and abs(at - b) < 0.05 * height for a, b in taken):
-            at -= 0.05 * height
+        while any(abs(x - a) < 0.34 * width and abs(at - b) < 0.055 * height for a, b in taken):
+            at -= 0.0275 * height
         taken.append((x, at))
-        on_right = x < left + 0.62 * width
-        axes.annotate(
-            name,
-            (x, at),
-            xytext=(8 if on_right else -8, 0),
-            textcoords="offset points",
-            ha="left" if on_right else "right",
-            va="center",
-            fontsize=8.5,
-            color=INK,
-        )
+        on_right = outside or x < left + 0.6 * width
+        side = 0.035 * width * (1 if on_right else -1)
+        if at != y:
+            axes.plot([x, x + 0.8 * side], [y, at], color=MUTED, linewidth=0.6, zorder=1)
+        axes.annotate(name, (x + side, at), ha="left" if on_right else "right", va="center", fontsize=8.5, color=INK)
 
 
 def _differences(rows: Rows, reference: str) -> Figure:
@@ -191,7 +193,8 @@ def _alphas(sweep: Mapping[str, Sequence[Mapping[str, float]]], reference: str) 
     ends = []
     means = {m: float(np.mean([p["utility_full"] for p in points])) for m, points in sweep.items()}
     peers = sorted((m for m in sweep if m not in (*BOUNDS, "ours", reference)), key=lambda m: -means[m])
-    named = {"ours", reference, *BOUNDS, *peers[:1]}
+    bounds = BOUNDS[:1] if len({round(means[m], 9) for m in BOUNDS if m in means}) == 1 else BOUNDS
+    named = {"ours", reference, *bounds, *peers[:1]}
     for method, points in sweep.items():
         x, y = [p["alpha"] for p in points], [p["utility_full"] for p in points]
         colour = _colour(method, reference)
@@ -206,17 +209,18 @@ def _alphas(sweep: Mapping[str, Sequence[Mapping[str, float]]], reference: str) 
         )
         if not plain:
             ends.append((x[-1], y[-1], method))
-    axes.set_xlim(0, 1)
-    _label(axes, ends)
+    axes.set_xlim(0, 1.4)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    _label(axes, ends, outside=True)
     axes.set_xlabel("α: how much cost matters")
     axes.set_ylabel("utility at full cost")
     return figure
 
 
-def _shades(count: int) -> list[str]:
-    if count <= len(AGENTS):
-        return [AGENTS[round(i * (len(AGENTS) - 1) / max(1, count - 1))] for i in range(count)]
-    return [AGENTS[i * len(AGENTS) // count] for i in range(count)]
+def _shades(count: int, among: Sequence[str] = AGENTS) -> list[str]:
+    if count <= len(among):
+        return [among[round(i * (len(among) - 1) / max(1, count - 1))] for i in range(count)]
+    return [among[i * len(among) // count] for i in range(count)]
 
 
 def _answers(shares: Mapping[str, Sequence[float]], agents: Sequence[str], what: str) -> Figure:
@@ -277,8 +281,10 @@ def _flow(flow: Mapping[str, Mapping[str, Sequence[float]]], agents: Sequence[st
 def _reliability(agents: Rows) -> Figure:
     figure, axes = _canvas(4.0)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
-    for agent, shade in zip(agents, _shades(len(agents)), strict=True):
+    for agent, shade in zip(agents, _shades(len(agents), AGENTS[1:]), strict=True):
         confidence, accuracy, count = (np.array(v) for v in agent["reliability"])
+        held = count >= FEWEST
+        confidence, accuracy, count = confidence[held], accuracy[held], count[held]
         axes.plot(
             confidence, accuracy, color=shade, linewidth=1.6, label=f"{_short(agent['agent'])}, ECE {agent['ece']:.3f}"
         )
@@ -293,7 +299,7 @@ def _reliability(agents: Rows) -> Figure:
 
 def _risk(agents: Rows) -> Figure:
     figure, axes = _canvas(4.0)
-    for agent, shade in zip(agents, _shades(len(agents)), strict=True):
+    for agent, shade in zip(agents, _shades(len(agents), AGENTS[1:]), strict=True):
         coverage, risk = agent["risk_coverage"]
         label = f"{_short(agent['agent'])}, AURC {agent['aurc']:.3f}"
         axes.plot(coverage, risk, color=shade, linewidth=1.6, label=label)

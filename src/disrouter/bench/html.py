@@ -111,13 +111,13 @@ def _findings(run: BenchRun) -> str:
         ahead = [r for r in others if verdict(r) == "ahead"]
         tied = [r for r in others if verdict(r) == "tied"]
         said = (
-            f"{_names(ahead)} {'is' if len(ahead) == 1 else 'are'} ahead of it"
+            f"Ahead of it: {_names(ahead)}"
             if ahead
-            else f"nothing is ahead of it; {len(tied)} of {len(others)} methods cannot be told from it"
+            else f"Nothing is ahead of it; {len(tied)} of {len(others)} methods cannot be told from it"
         )
         lines.append(
             f"<li><b>{escape(scenario)}</b> <span class=muted>α = {alpha:g}</span><br><b class=number>"
-            f"{own['utility_full']:.3f}</b> {escape(reference)}; {said}.</li>"
+            f"{own['utility_full']:.3f}</b> {escape(reference)}<br>{said}.</li>"
         )
     return f"<ul class=findings>{''.join(lines)}</ul>"
 
@@ -176,6 +176,7 @@ def _row(row: Mapping[str, Any], reference: str) -> str:
         shown = f"{value:{sign}.3f}" if key not in ("overhead_share", "oracle_share") else f"{value:.0%}"
         if ends is not None:
             shown += f" <small>[{ends[0]:{sign}.3f}, {ends[1]:{sign}.3f}]</small>"
+        shown = shown.replace("-", "−")
         state = f" class={verdict(row)}" if key == "difference_full" and row["method"] not in BOUNDS else ""
         cells.append(f"<td data-v='{value:.6f}'{state}>{shown}</td>")
     note = " <small>bound</small>" if kind == "bound" else ""
