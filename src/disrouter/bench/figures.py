@@ -82,7 +82,7 @@ def figures_of(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[st
     known = [a for a in metrics["agents"] if a["risk_coverage"] is not None]
     if known:
         found["reliability"] = (
-            "Confidence against accuracy of every agent on all test queries; on the diagonal it knows itself. Bins of 10 and more.",
+            "Confidence against accuracy of every agent, in bins of 10 queries and more; the diagonal is the best.",
             lambda: _reliability(known),
         )
         found["risk-coverage"] = (
