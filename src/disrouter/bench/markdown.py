@@ -9,9 +9,7 @@ import numpy as np
 from disrouter.bench.results import BOUNDS
 from disrouter.bench.stored import StoredRun
 from disrouter.bench.text import verdict
-from disrouter.errors import DataError
 from disrouter.evaluation import metrics
-from disrouter.seeds import seed_of
 
 __all__ = ["RENDERERS", "compact"]
 
@@ -101,38 +99,52 @@ def details(run: StoredRun) -> str:
 
 
 def against_one_agent(run: StoredRun) -> str:
-    """Return ours against the best of the agents asked alone, chosen on these very queries.
-
-    Raises:
-        DataError: The run does not hold the outcomes of its agents, or no network of ours.
-    """
-    if run.agents is None or "ours" not in run.results:
-        raise DataError(f"Stored run '{run.name}' holds no outcomes of single agents, or nothing of ours.")
+    """Return ours against the best of the agents asked alone, chosen on these very queries."""
     head = ["scenario", "ours", "full cost", "share of oracle", "best agent alone", "ours − best alone", "at full cost"]
-    names, lines = list(run.config["agents"]), []
-    for index, (scenario, alpha) in enumerate(run.config["scenarios"]):
-        s = index if len(run.agents["score"]) > 1 else 0
-        alone = run.agents["score"][s] - alpha * run.agents["answer_cost"][s]
-        best = int(alone.mean(axis=1).argmax())
-        ours, row = run.results["ours"][scenario], run.row("ours", scenario)
-        seed = seed_of(run.config["seeds"][0], "bootstrap", scenario)
-        cells = [
-            scenario,
-            f"{compact(row['utility'])}{_interval(row['utility_ci'])}",
-            compact(row["utility_full"]),
-            compact(row["oracle_share"], ".2f"),
-            f"{compact(float(alone[best].mean()))} ({names[best]})",
-        ]
-        for cost in (ours.cost, ours.cost_full):
-            found = metrics.paired_difference(metrics.utilities(ours.score, cost, alpha), alone[best], seed=seed)
-            cells.append(f"{compact(found.value, '+.3f')}{_interval(found.interval, '+.3f')}")
-        lines.append(cells)
+    lines = []
+    for scenario in _scenarios(run):
+        found, row = run.against_best_alone(scenario), run.row("ours", scenario)
+        lines.append(
+            [
+                scenario,
+                f"{compact(row['utility'])}{_interval(row['utility_ci'])}",
+                compact(row["utility_full"]),
+                compact(row["oracle_share"], ".2f"),
+                f"{compact(found.utility)} ({found.agent})",
+                _estimate(found.difference),
+                _estimate(found.difference_full),
+            ]
+        )
     return _lines(head, lines)
+
+
+def front_page(run: StoredRun) -> str:
+    """Return the few numbers that a first page shows."""
+    head = ["scenario", "ours", "largest", "best agent alone", "ours − best alone", "share of the oracle"]
+    lines = []
+    for scenario, alpha in run.config["scenarios"]:
+        found, row = run.against_best_alone(scenario), run.row("ours", scenario)
+        lines.append(
+            [
+                f"{scenario}, α={alpha:g}",
+                compact(row["utility"]),
+                compact(run.row("largest", scenario)["utility"]),
+                compact(found.utility),
+                _estimate(found.difference),
+                compact(row["oracle_share"], ".2f"),
+            ]
+        )
+    return _lines(head, lines)
+
+
+def _estimate(found: metrics.Estimate) -> str:
+    return f"{compact(found.value, '+.3f')}{_interval(found.interval, '+.3f')}"
 
 
 RENDERERS: dict[str, Callable[[StoredRun], str]] = {
     "methods": methods,
     "details": details,
     "against-one-agent": against_one_agent,
+    "front-page": front_page,
 }
 """Kinds of tables by the name that markers use."""

@@ -21,11 +21,23 @@ from disrouter.bench.runs import BenchRun, read_json
 from disrouter.bench.summary import rows_of
 from disrouter.bench.tables import BenchTable
 from disrouter.errors import DataError
+from disrouter.evaluation import metrics
 from disrouter.files import replacing, write_json
+from disrouter.seeds import seed_of
 
-__all__ = ["StoredRun", "read_stored", "store"]
+__all__ = ["BestAlone", "StoredRun", "read_stored", "store"]
 
 _OUTCOMES = ("score", "confidence", "look_cost", "answer_cost")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestAlone:
+    """The best agent alone, chosen with hindsight, and how much better ours is at the paper's and at full cost."""
+
+    agent: str
+    utility: float
+    difference: metrics.Estimate
+    difference_full: metrics.Estimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +56,48 @@ class StoredRun:
         """One row per method and scenario, derived afresh."""
         scenarios = [(str(name), float(alpha)) for name, alpha in self.config["scenarios"]]
         return rows_of(self.results, scenarios, reference=self.config["reference"], seed=self.config["seeds"][0])
+
+    def against_best_alone(self, scenario: str) -> BestAlone:
+        """Return ours against the best of the agents asked alone, chosen on these very queries.
+
+        Raises:
+            DataError: The run does not hold the outcomes of its agents, or no network of ours.
+        """
+        if self.agents is None or "ours" not in self.results:
+            raise DataError(f"Stored run '{self.name}' holds no outcomes of single agents, or nothing of ours.")
+        names = [name for name, _ in self.config["scenarios"]]
+        index, alpha = names.index(scenario), float(dict(self.config["scenarios"])[scenario])
+        s = index if len(self.agents["score"]) > 1 else 0
+        alone = self.agents["score"][s] - alpha * self.agents["answer_cost"][s]
+        best = int(alone.mean(axis=1).argmax())
+        ours = self.results["ours"][scenario]
+        seed = seed_of(self.config["seeds"][0], "bootstrap", scenario)
+        paper, full = (
+            metrics.paired_difference(metrics.utilities(ours.score, cost, alpha), alone[best], seed=seed)
+            for cost in (ours.cost, ours.cost_full)
+        )
+        agent = list(self.config["agents"])[best]
+        return BestAlone(agent=agent, utility=float(alone[best].mean()), difference=paper, difference_full=full)
+
+    def number(self, method: str, scenario: str, key: str) -> float:
+        """Return one number of a row; of ours also ``best_alone``, ``over_best_alone`` and ``over_best_alone_full``.
+
+        Raises:
+            DataError: There is no such number.
+        """
+        if method == "ours" and "best_alone" in key:
+            found = self.against_best_alone(scenario)
+            extra = {
+                "best_alone": found.utility,
+                "over_best_alone": found.difference.value,
+                "over_best_alone_full": found.difference_full.value,
+            }
+            if key in extra:
+                return extra[key]
+        value = self.row(method, scenario).get(key)
+        if not isinstance(value, int | float):
+            raise DataError(f"A row of stored run '{self.name}' has no number '{key}'.")
+        return float(value)
 
     def row(self, method: str, scenario: str) -> dict[str, Any]:
         """Return one row.

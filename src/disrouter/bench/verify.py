@@ -94,9 +94,7 @@ def _checked(page: Path, text: str, run_of: Callable[[str], StoredRun]) -> tuple
         return f"{match[1]}{wanted}{match[5]}"
 
     def inline(match: re.Match[str]) -> str:
-        value = run_of(match["run"]).row(match["method"], match["scenario"]).get(match["key"])
-        if not isinstance(value, int | float):
-            raise DataError(f"{_place(page, text, match)}: a row has no number '{match['key']}'.")
+        value = run_of(match["run"]).number(match["method"], match["scenario"], match["key"])
         wanted = compact(value, match["format"])
         problem = None if match["number"] == wanted else f"says {match['number']}, the run {wanted}"
         what = " ".join(match[name] for name in ("run", "method", "scenario", "key"))
