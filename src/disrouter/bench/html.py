@@ -9,7 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from disrouter.bench.figures import AGENTS, BOUND, OTHER, OURS, REFERENCE, draw, figures_of
+from disrouter.bench.drawings import AGENTS, BOUND, OTHER, OURS, REFERENCE
+from disrouter.bench.figures import draw, figures_of
 from disrouter.bench.results import BOUNDS
 from disrouter.bench.runs import BenchRun
 from disrouter.bench.text import verdict

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -24,15 +23,15 @@ import numpy as np
 from disrouter.baselines.contract import Router, Rows, Seen, digest_of
 from disrouter.baselines.decide import decide
 from disrouter.baselines.ledger import Decisions
+from disrouter.bench.folders import open_run, read_json
 from disrouter.bench.results import Results, bounds, join, read_results, write_results
 from disrouter.bench.tables import BenchTable
 from disrouter.errors import DataError, DisrouterError, InterruptedRunError, UsageError
 from disrouter.evaluation.build import progress_bar
-from disrouter.evaluation.records import commit, versions
 from disrouter.files import replacing, write_json
 from disrouter.types import Scenario
 
-__all__ = ["ALPHAS", "BenchRun", "Outcome", "compare", "fingerprint", "read_bench_run", "read_decisions", "read_json"]
+__all__ = ["ALPHAS", "BenchRun", "Outcome", "compare", "fingerprint", "read_bench_run", "read_decisions"]
 
 SCHEMA = 1
 
@@ -126,7 +125,7 @@ def compare(
         "seeds": list(seeds),
         "reference": chosen,
     }
-    _open(run_dir, config, resume=resume)
+    open_run(run_dir, config, resume=resume)
     asked = [*test.table.scenarios, *_sweep(config)]
     try:
         with progress_bar(len(methods) * len(seeds), f"comparing on {name}", shown=progress) as advance:
@@ -315,50 +314,3 @@ def fingerprint(table: BenchTable) -> str:
         hashed.update(np.ascontiguousarray(array).tobytes())
     hashed.update(json.dumps([held.query_ids, table.rows.texts, table.split, held.agents]).encode())
     return hashed.hexdigest()
-
-
-def _open(folder: Path, config: Mapping[str, Any], *, resume: bool) -> None:
-    """Make a run folder, or see that the one there is of this very comparison."""
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"'{folder}' is a file, not a run folder.", hint="name another folder")
-    here = json.loads(json.dumps(config))
-    if (folder / "config.json").is_file():
-        there = read_json(folder / "config.json")
-        if resume and there == here:
-            return
-        if resume and {**there, "methods": 0, "reference": 0} != {**here, "methods": 0, "reference": 0}:
-            different = next(key for key in here if there.get(key) != here[key])
-            raise DataError(
-                f"Run folder '{folder}' holds another comparison: it differs in its {different.replace('_', ' ')}.",
-                hint="name another folder with --run-dir, or start afresh with --no-resume",
-            )
-        for record in (folder / "decisions").glob("*.seed*.json"):
-            # Of the same comparison, only methods that are made as they were are kept.
-            method = record.name.rpartition(".seed")[0]
-            if not resume or there["methods"].get(method) != here["methods"].get(method, there["methods"].get(method)):
-                record.unlink()
-                record.with_suffix(".npz").unlink(missing_ok=True)
-        for stale in ("sealed.json", "results.parquet", "metrics.json"):
-            with suppress(FileNotFoundError):
-                (folder / stale).unlink()
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise DataError(f"Folder '{folder}' is not empty and no run folder.", hint="name a new or an empty folder")
-    write_json(folder / "environment.json", {"versions": versions(), "commit": commit()})
-    write_json(folder / "config.json", config)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object of a JSON file of a run folder.
-
-    Raises:
-        DataError: It is missing or damaged.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"'{path.parent}' has no {path.name}.", hint="is it the folder of a bench run?") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as exc:
-        raise DataError(f"'{path}' is damaged: {exc}.", hint="run the comparison again in another folder") from exc
-    if not isinstance(value, dict):
-        raise DataError(f"'{path}' is not the record of a run.")
-    return value

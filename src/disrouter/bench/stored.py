@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from disrouter.bench.folders import read_json
 from disrouter.bench.results import Results, read_results, write_results
-from disrouter.bench.runs import BenchRun, read_json
+from disrouter.bench.runs import BenchRun
 from disrouter.bench.summary import rows_of
 from disrouter.bench.tables import BenchTable
 from disrouter.errors import DataError
