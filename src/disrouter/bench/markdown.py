@@ -8,7 +8,6 @@ import numpy as np
 
 from disrouter.bench.results import BOUNDS
 from disrouter.bench.stored import StoredRun
-from disrouter.bench.text import verdict
 from disrouter.evaluation import metrics
 
 __all__ = ["RENDERERS", "compact"]
@@ -43,21 +42,30 @@ def methods(run: StoredRun) -> str:
 
     A difference whose interval excludes 0 is set in bold.
     """
+    return _methods(run, "_full")
+
+
+def methods_paper(run: StoredRun) -> str:
+    """Return the same at the paper's cost, which counts everything but the given answer as free."""
+    return _methods(run, "")
+
+
+def _methods(run: StoredRun, cost: str) -> str:
     scenarios, reference = _scenarios(run), run.config["reference"]
     head = ["method"]
     for scenario in scenarios:
         head += [scenario, f"− {reference}"]
     names = list(dict.fromkeys(r["method"] for r in run.rows))
-    mean = {n: float(np.mean([r["utility_full"] for r in run.rows if r["method"] == n])) for n in names}
-    ordered = sorted(names, key=lambda n: (n in BOUNDS, -mean[n]))
+    mean = {n: float(np.mean([r[f"utility{cost}"] for r in run.rows if r["method"] == n])) for n in names}
     lines = []
-    for name in ordered:
+    for name in sorted(names, key=lambda n: (n in BOUNDS, -mean[n])):
         cells = [f"**{name}**" if name == reference else f"*{name}*" if name in BOUNDS else name]
         for scenario in scenarios:
             row = run.row(name, scenario)
-            cells.append(compact(row["utility_full"]))
-            said = f"{compact(row['difference_full'], '+.3f')}{_interval(row['difference_full_ci'], '+.3f')}"
-            strong = verdict(row) != "tied" and name not in BOUNDS
+            ends = row[f"difference{cost}_ci"]
+            cells.append(compact(row[f"utility{cost}"]))
+            said = f"{compact(row[f'difference{cost}'], '+.3f')}{_interval(ends, '+.3f')}"
+            strong = ends is not None and not ends[0] <= 0 <= ends[1] and name not in BOUNDS
             cells.append("" if name == reference else f"**{said}**" if strong else said)
         lines.append(cells)
     for outcome in run.outcomes:
@@ -143,6 +151,7 @@ def _estimate(found: metrics.Estimate) -> str:
 
 RENDERERS: dict[str, Callable[[StoredRun], str]] = {
     "methods": methods,
+    "methods-paper": methods_paper,
     "details": details,
     "against-one-agent": against_one_agent,
     "front-page": front_page,
