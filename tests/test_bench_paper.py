@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from disrouter.bench.entries import Entry, assemble
-from disrouter.bench.html import write_report
+from disrouter.bench.figures import draw, figures_of
 from disrouter.bench.methods import methods_of
 from disrouter.bench.paper import run_paper
 from disrouter.bench.runs import read_bench_run
@@ -75,9 +75,12 @@ def test_fewer_agents_are_the_same_network_without_retraining(folder: Path) -> N
     assert line["y"][1] == pytest.approx(three["utility_full"])
 
 
-def test_the_report_of_a_run_draws_the_series_it_brings_along(folder: Path) -> None:
-    write_report(read_bench_run(folder / "in"))
+def test_the_report_of_a_run_has_figures_of_the_series_it_brings_along(folder: Path) -> None:
+    run = read_bench_run(folder / "in")
 
-    assert (folder / "in" / "figures" / "series-0.svg").is_file()
-    assert (folder / "in" / "figures" / "skills-balance.png").is_file()
-    assert "over the number of agents" in (folder / "in" / "report.html").read_text(encoding="utf-8")
+    figures = figures_of(run.config, run.metrics)
+    draw("series", figures["series-0"][1], folder / "figures")
+
+    assert "over the number of agents" in figures["series-0"][0]
+    assert {"flow", "skills-balance", "reliability"} <= set(figures)
+    assert (folder / "figures" / "series.svg").is_file()
