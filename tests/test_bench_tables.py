@@ -13,11 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from pytest import approx
 
+from disrouter.agents.fakes import ScriptedAgent
 from disrouter.baselines.toy import planted
+from disrouter.bench.build import build_bench_table
 from disrouter.bench.entries import Entry, assemble
 from disrouter.bench.formats import Source, entries_of, prices_of
-from disrouter.bench.tables import BenchTable, read_bench_table, write_bench_table
-from disrouter.errors import DataError, UnknownNameError
+from disrouter.bench.tables import BenchTable, Split, read_bench_table, write_bench_table
+from disrouter.errors import DataError, UnknownNameError, UsageError
+from disrouter.evaluation.suites import FileSuite
+from disrouter.network import Network
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 COSTS = {"small": 0.1, "large": 1.0}
@@ -349,3 +353,48 @@ def test_imported_real_outcomes_have_the_golden_accuracies() -> None:
     assert score.mean(axis=1) == approx(list(ACCURACIES.values()), abs=5.1e-5)
     assert score.max(axis=0).mean() == approx(0.9643, abs=5.1e-5)
     assert (score.max(axis=0) == 0).mean() == approx(0.0182, abs=5.1e-5)
+
+
+def built(tmp_path: Path, **options: Any) -> BenchTable:
+    """A table of two scripted agents on a suite file with four queries per split and domain."""
+    rows = [
+        {"id": f"{d}-{s}-{i}", "query": f"{d} {s} {i}?", "reference": "4", "grader": "exact", "domain": d, "split": s}
+        for d in ("in", "out")
+        for s in ("train", "validation", "test")
+        for i in range(4)
+    ]
+    agents = [ScriptedAgent("small", cost=0.1, confidence=0.3, reply="5"), ScriptedAgent("large", cost=0.9, reply="4")]
+    counts: dict[Split, int] = {"train": 3, "validation": 2, "test": 4}
+    return build_bench_table(
+        Network("two", agents),
+        FileSuite(write(tmp_path / "suite.jsonl", rows)),
+        **{
+            "counts": counts,
+            "test_domains": ("in", "out"),
+            "seed": 0,
+            "parts": tmp_path / "parts",
+            "progress": False,
+            **options,
+        },
+    )
+
+
+def test_our_agents_answer_queries_of_every_split_and_domain(tmp_path: Path) -> None:
+    table = built(tmp_path)
+
+    assert table.counts == {"train": 3, "validation": 2, "test": 8}
+    assert table.available == {"confidences", "responses"}
+    assert {d for d, s in zip(table.rows.table.domains, table.split, strict=True) if s != "test"} == {"in"}
+    assert len(table.of("test", domain="out").texts) == 4
+    assert table.rows.table.score[0].mean(axis=1) == approx([0, 1])
+    assert table.rows.table.answer_cost[0, :, 0] == approx([0.1, 0.9])
+
+
+def test_a_build_that_is_told_to_go_on_runs_no_finished_part_again(tmp_path: Path) -> None:
+    first = built(tmp_path)
+    again = built(tmp_path)
+
+    assert again.rows.texts == first.rows.texts
+    np.testing.assert_array_equal(again.rows.table.score, first.rows.table.score)
+    with pytest.raises(UsageError, match="0 train queries are too few"):
+        built(tmp_path, counts={"train": 0, "validation": 1, "test": 1})
