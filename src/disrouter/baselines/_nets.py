@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 __all__ = ["tensor", "trained"]
 
-EPOCHS, PATIENCE = 60, 6
+EPOCHS, PATIENCE = 60, 5
+
+_GAIN = 1e-3
+"""Nats that the loss must fall to count as better."""
 
 _BATCH, _STEPS = 256, 10
-"""Largest batch; fewest steps per epoch, for which few rows make smaller batches."""
+"""Largest batch; steps per epoch that few rows are cut into."""
 
 
 def trained(
@@ -56,7 +59,7 @@ def trained(
             with torch.no_grad():
                 judged = float(judge(network))
             waited += 1
-            if judged < best - 1e-5:
+            if judged < best - _GAIN:
                 best, weights, waited = judged, copy.deepcopy(network.state_dict()), 0
             if waited >= PATIENCE:
                 break
