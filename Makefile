@@ -61,3 +61,18 @@ docs: setup ## build the documentation into site/
 .PHONY: lab
 lab: setup ## train the lab's checkpoints again from nothing (slow: hours; resumes where it stopped)
 	@$(BIN)/disrouter lab build
+
+BENCH := runs/bench
+
+.PHONY: bench
+bench: setup ## measure the lab's bench again, and write its numbers into the docs (slow: a quarter of an hour)
+	@test -f $(BENCH)/lab.parquet || $(BIN)/disrouter bench build --network lab --train 2000 --validation 500 \
+		--test 2100 --test-domain in --test-domain out --seed 2026 -o $(BENCH)/lab.parquet
+	@for domain in in out; do \
+		$(BIN)/disrouter bench run $(BENCH)/lab.parquet --network lab --methods all --domain $$domain \
+			--run-dir $(BENCH)/lab-$$domain && \
+		$(BIN)/disrouter bench report $(BENCH)/lab-$$domain && \
+		$(BIN)/disrouter bench store $(BENCH)/lab-$$domain --table $(BENCH)/lab.parquet \
+			-o benchmarks/runs/lab-$$domain || exit 1; \
+	done
+	@$(BIN)/disrouter bench verify --write

@@ -23,9 +23,10 @@ LAYERS = (
     {"agents"},
     {"config", "networks"},
     {"evaluation"},
+    {"baselines"},
     {"training"},
     {"lab"},
-    {"gateway", "conformance"},
+    {"bench", "gateway", "conformance"},
     {"cli"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}

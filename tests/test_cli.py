@@ -135,7 +135,8 @@ def test_commands_are_listed_in_the_order_of_use() -> None:
     listed = run("--help").stdout.partition("Commands:")[2].split("\n")
 
     told = (
-        "demo ask serve init keys traces eval ladder tune profile train calibrate cards agents recipes lab conformance"
+        "demo ask serve init keys traces eval bench ladder tune "
+        "profile train calibrate cards agents recipes lab conformance"
     )
     assert [line.split()[0] for line in listed if line.strip()] == told.split()
 

@@ -15,6 +15,7 @@ from disrouter.cli._errors import Program
 from disrouter.cli._options import examples_as_typed
 from disrouter.cli.agents import agents
 from disrouter.cli.ask import ask
+from disrouter.cli.bench import bench
 from disrouter.cli.calibrate import calibrate
 from disrouter.cli.cards import cards
 from disrouter.cli.conformance import conformance
@@ -49,7 +50,7 @@ def cli(traceback: bool) -> None:
 
 
 COMMANDS = (
-    *(demo, ask, serve, init, keys, traces, evaluate, ladder, tune),
+    *(demo, ask, serve, init, keys, traces, evaluate, bench, ladder, tune),
     *(profile, train, calibrate, cards, agents, recipes, lab, conformance),
 )
 for command in COMMANDS:
