@@ -38,7 +38,7 @@ from disrouter.policies import AnyPolicy, PaperThreshold, ValueOfForwarding
 from disrouter.types import AgentCard, QueryPrice
 from disrouter.utility import SCENARIOS
 
-SIZES = (3, 4, 5, 8, 12, 16, 21, 32)
+SIZES = (3, 4, 5, 8, 12, 17, 32)
 GAMMAS = (0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)
 LARGEST = "agent-5"
 LOOK_SHARE = 0.062

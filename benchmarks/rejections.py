@@ -1,8 +1,9 @@
 """What rejections take: the paper's rule passing on step by step, against the value of forwarding with skipping.
 
-    disrouter eval --network lab --domain in --seed 77 --limit 2100 --run-dir measured   # cards are measured on these
-    disrouter eval --network lab --domain in --seed 2026 --limit 2100 --run-dir judged
-    python benchmarks/rejections.py --measured measured/table.parquet --judged judged/table.parquet
+    python benchmarks/lab_tables.py --split validation --seed 77 --queries 6300 --out tables/
+    python benchmarks/lab_tables.py --seed 2026 --out tables/
+    python benchmarks/lab_tables.py --seed 2026 --domain out --out tables/
+    python benchmarks/rejections.py --measured tables/in-validation-77.parquet --judged tables/*-test-2026.parquet
 
 Any outcome tables of the lab's agents serve. Utility is at the full cost; intervals: 95 %, paired bootstrap.
 """

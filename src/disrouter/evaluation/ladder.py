@@ -189,8 +189,12 @@ def at_alphas(table: OutcomeTable, alphas: Sequence[float] = ALPHAS) -> OutcomeT
             f"The outcome table has no scenario '{missing[0]}', which agents would read at some alpha.",
             hint="evaluate all three scenarios",
         )
-    places = np.array([recorded.index(name) for name in wanted])
-    return replace(table, scenarios=scenarios, **{name: getattr(table, name)[places] for name in CELLS})
+    shape, places = (len(scenarios), *table.shape[1:]), [recorded.index(name) for name in wanted]
+
+    def cells(cube: NDArray[Any]) -> Any:  # not copied for every alpha where one scenario serves all
+        return np.broadcast_to(cube[:1], shape) if same else cube[places]
+
+    return replace(table, scenarios=scenarios, **{name: cells(getattr(table, name)) for name in CELLS})
 
 
 def area(table: OutcomeTable, network: Network) -> Area:
