@@ -155,7 +155,7 @@ def _listed(agents: tuple[int, ...], cuts: tuple[float, ...]) -> Step:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Pomdp:
+class Pomdp:
     """Patterns of right and wrong, how likely they are and what they make agents say."""
 
     chain: tuple[int, ...]
@@ -212,7 +212,7 @@ def _pomdp(train: Rows, s: int, levels: int) -> Step:
         counted = {flag: level[ok[a] == flag].sum(axis=0) + 0.5 for flag in (False, True)}
         chances = {flag: counts / counts.sum() for flag, counts in counted.items()}
         seen[a] = np.stack([chances[bool(flag)] for flag in patterns[i]], axis=1)
-    model = _Pomdp(
+    model = Pomdp(
         chain=chain,
         score={a: (table.score[s, a] @ member) / member.sum(axis=0) for a in chain},
         seen=seen,

@@ -54,7 +54,7 @@ class GraphRouter:
     """Learns what agents are good for from a graph of what they did."""
 
     features: TextFeatures = TFIDF
-    epochs: int = 48
+    epochs: int = 100
     """Most passes over the graph."""
 
     name: ClassVar[str] = "graphrouter"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from disrouter.baselines.contract import Router
 from disrouter.errors import MissingExtraError, UnknownNameError
+
+if TYPE_CHECKING:
+    from disrouter.baselines.contract import Router
 
 __all__ = ["BASELINES", "baseline_of"]
 
