@@ -36,6 +36,7 @@ from disrouter.gateway.exchange import Exchange
 from disrouter.gateway.metrics import BreakerState, ShedReason
 from disrouter.gateway.models import health_routes, model_routes
 from disrouter.gateway.network_state import NetworkState
+from disrouter.gateway.openapi import openapi_routes
 from disrouter.gateway.records import Recorder, Recorders
 from disrouter.gateway.responses import Responses
 from disrouter.gateway.service import Service
@@ -150,6 +151,7 @@ class Gateway:
             self._route("/v1/responses", Responses()),
             *model_routes(self),
             *health_routes(self),
+            *openapi_routes(),
             *routes,
         ]
         app = Starlette(routes=api, lifespan=lifespan, exception_handlers=_HANDLERS)
