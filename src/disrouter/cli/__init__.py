@@ -45,7 +45,10 @@ def cli(traceback: bool) -> None:
     """
 
 
-for command in (demo, ask, serve, init, keys, traces, evaluate, profile, train, calibrate, agents, recipes, lab, conformance):
+for command in (
+    *(demo, ask, init, serve, keys, traces, conformance),
+    *(evaluate, profile, train, calibrate, agents, recipes, lab),
+):
     cli.add_command(command)
 
 
