@@ -131,6 +131,13 @@ def test_help_opens_with_two_commands_to_try() -> None:
     assert 'disrouter ask "357+246" --trace' in opening
 
 
+@pytest.mark.parametrize("command", ["ask", "agents", "train", "init", "traces"])
+def test_examples_in_help_stand_on_lines_of_their_own(command: str) -> None:
+    shown = run(command, "--help").stdout.partition("Options:")[0]
+
+    assert shown.count("\n    disrouter ") >= 2
+
+
 def test_commands_are_listed_in_the_order_of_use() -> None:
     listed = run("--help").stdout.partition("Commands:")[2].split("\n")
 
