@@ -91,7 +91,7 @@ READERS: dict[str, Callable[[dict[str, Any]], object]] = {
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=list(READERS))
 @given(changes=BODIES, whole=st.booleans())
-@settings(STEADY, max_examples=300)
+@settings(STEADY, max_examples=120)
 def test_any_request_is_read_or_refused_with_a_reason(
     reader: Callable[[dict[str, Any]], object], changes: dict[str, Any], whole: bool
 ) -> None:
@@ -103,7 +103,7 @@ def test_any_request_is_read_or_refused_with_a_reason(
 
 
 @given(raw=st.binary(max_size=60) | st.text(max_size=60).map(str.encode) | VALUES.map(json.dumps).map(str.encode))
-@settings(STEADY, max_examples=300)
+@settings(STEADY, max_examples=120)
 def test_any_bytes_are_an_object_or_no_json(raw: bytes) -> None:
     try:
         assert isinstance(json_of(raw), dict)
@@ -129,7 +129,7 @@ def pieces(whole: bytes, cuts: list[int]) -> Iterator[bytes]:
 
 
 @given(lines=LINES, end=st.sampled_from([b"\n", b"\r\n", b"\r"]), cuts=st.lists(st.integers(0, 999), max_size=8))
-@settings(STEADY, max_examples=400)
+@settings(STEADY, max_examples=200)
 def test_events_do_not_depend_on_the_pieces_they_arrive_in(lines: list[bytes], end: bytes, cuts: list[int]) -> None:
     whole = b"".join(line + end for line in [*lines, b"", b""])
     reader = EventReader()
@@ -142,7 +142,7 @@ def test_events_do_not_depend_on_the_pieces_they_arrive_in(lines: list[bytes], e
 
 
 @given(parts=st.lists(st.binary(max_size=40), max_size=6))
-@settings(STEADY, max_examples=300)
+@settings(STEADY, max_examples=120)
 def test_any_bytes_can_come_as_events(parts: list[bytes]) -> None:
     reader = EventReader()
 
@@ -244,7 +244,7 @@ def assert_sound(status: int, kind: str, body: bytes) -> None:
     good=GOOD,
     changes=mostly(st.just({}), BODIES),
 )
-@settings(STEADY, max_examples=150)
+@settings(STEADY, max_examples=80)
 def test_no_request_is_a_failure_of_the_server(
     at_the_door: Fuzzed, path: str, good: dict[str, Any], changes: dict[str, Any]
 ) -> None:
@@ -303,7 +303,7 @@ START = st.lists(st.just(json.dumps(chunk(delta={"content": "word "}))), max_siz
     events=EVENTS,
     tail=mostly(st.just(b"data: [DONE]\n\n"), st.binary(max_size=12)),
 )
-@settings(STEADY, max_examples=200)
+@settings(STEADY, max_examples=100)
 def test_whatever_a_backend_streams_the_client_gets_one_end(
     from_behind: Fuzzed, head: bytes, start: list[str], events: list[str], tail: bytes
 ) -> None:
@@ -328,7 +328,7 @@ WHOLES = st.fixed_dictionaries(
 
 
 @given(head=mostly(st.just(JSON), HEADS), answer=mostly(WHOLES, VALUES), cut=mostly(st.none(), st.integers(0, 30)))
-@settings(STEADY, max_examples=150)
+@settings(STEADY, max_examples=80)
 def test_whatever_a_backend_answers_the_client_gets_an_answer_or_an_error(
     from_behind: Fuzzed, head: bytes, answer: Any, cut: int | None
 ) -> None:
@@ -339,7 +339,7 @@ def test_whatever_a_backend_answers_the_client_gets_an_answer_or_an_error(
 
 
 @given(garbage=st.binary(max_size=200))
-@settings(STEADY, max_examples=60)
+@settings(STEADY, max_examples=30)
 def test_a_backend_that_does_not_speak_http_is_an_error(from_behind: Fuzzed, garbage: bytes) -> None:
     status, kind, body = from_behind.ask("/v1/chat/completions", json.dumps(PLAIN).encode(), garbage)
 
