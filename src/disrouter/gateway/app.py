@@ -26,6 +26,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from disrouter.agents.hops import seconds_left
+from disrouter.errors import DisrouterError
 from disrouter.gateway.access import Access, AccessError
 from disrouter.gateway.asking import MOST_MESSAGES
 from disrouter.gateway.chat import Chat
@@ -86,6 +87,7 @@ class Gateway:
         on_change: Told the names and breaker states of all agents, about every second.
         on_flight: Told when a request comes in (True) or is done (False).
         on_shed: Told the reason when a request is turned away by load.
+        warm: Whether models of this process are loaded from the start instead of at their first look.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Gateway:
         on_change: Callable[[Mapping[str, BreakerState]], None] | None = None,
         on_flight: Callable[[bool], None] | None = None,
         on_shed: Callable[[ShedReason], None] | None = None,
+        warm: bool = False,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.access = access or Access()
@@ -111,6 +114,7 @@ class Gateway:
         self._on_change = on_change
         self._on_flight = on_flight
         self._on_shed = on_shed
+        self._warm = warm
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -135,11 +139,12 @@ class Gateway:
             self.service.open()
             if on_start is not None:
                 on_start()
-            watching = asyncio.create_task(self._watch())
+            beside = [asyncio.create_task(self._watch()), asyncio.create_task(self._load(self.service))]
             try:
                 yield
             finally:
-                watching.cancel()
+                for task in beside:
+                    task.cancel()
                 await self.service.aclose()
                 await asyncio.gather(*self._closing, return_exceptions=True)
                 if on_stop is not None:
@@ -251,6 +256,13 @@ class Gateway:
         old.retired = True
         if not old.in_flight:
             self._close_later(old)
+
+    async def _load(self, service: Service) -> None:
+        if self._warm:
+            try:
+                await service.warm()
+            except DisrouterError as error:
+                LOG.error("a model cannot be loaded: %s", error)
 
     def _close_later(self, service: Service) -> None:
         task = asyncio.create_task(service.aclose())

@@ -191,6 +191,7 @@ def serve(
             on_change=lambda states: _show(control, states),
             on_flight=lambda started: control.metrics.started() if started else control.metrics.finished(),
             on_shed=control.metrics.shed,
+            warm=True,
         )
         gateway.service.require_keys()
         pages = control.routes(gateway.state, gateway.reload if read is not None else None)
