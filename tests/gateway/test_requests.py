@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from disrouter.agents import ScriptedAgent
 from disrouter.gateway.access import Access
@@ -19,6 +20,9 @@ from disrouter.types import TokenPrice
 from gateway.mock_backend import MockBackend
 from gateway.running import Running, ask, behind, running
 
+# One gateway serves most of these tests, which ask it one thing each.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 def unsure(name: str = "small", cost: float = 0.1, confidence: float = 0.6) -> ScriptedAgent:
     return ScriptedAgent(name, cost=cost, confidence=confidence, reply=f"{name} says so")
@@ -29,13 +33,13 @@ def network(**options: Any) -> Network:
     return Network("three", agents, policy=PaperThreshold(), **options)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway() -> AsyncIterator[Running]:
     async with running(network=network()) as gateway:
         yield gateway
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def backend() -> AsyncIterator[MockBackend]:
     async with MockBackend() as backend:
         yield backend
@@ -77,11 +81,12 @@ async def test_a_request_chooses_scenario_policy_limits_or_agent(
 
 async def test_an_agent_asked_by_name_just_answers(gateway: Running) -> None:
     agent = gateway.gateway.service.guards["small"].agent
+    assert isinstance(agent, ScriptedAgent)
+    looked = len(agent.looked)
 
     _, body, _ = await gateway.post(model="small")
 
-    assert isinstance(agent, ScriptedAgent)
-    assert agent.looked == []
+    assert len(agent.looked) == looked
     assert [hop["decision"] for hop in body["disrouter"]["hops"]] == ["answer"]
 
 
@@ -108,8 +113,8 @@ async def test_the_route_stands_in_the_answer_in_its_headers_and_in_the_record(g
     assert float(headers["x-disrouter-cost"]) == pytest.approx(0.95)
     assert float(headers["x-disrouter-saved"]) == pytest.approx(-0.05)
     assert headers["x-disrouter-hops"] == "3"
-    assert headers["x-disrouter-trace-id"] == trace["trace_id"] == gateway.kept.routes[0].trace_id
-    assert gateway.kept.routes[0].cost == pytest.approx(0.95)
+    assert headers["x-disrouter-trace-id"] == trace["trace_id"] == gateway.kept.routes[-1].trace_id
+    assert gateway.kept.routes[-1].cost == pytest.approx(0.95)
 
 
 async def test_usage_is_that_of_the_agent_that_answered_and_the_trace_has_the_rest(gateway: Running) -> None:
@@ -396,7 +401,7 @@ async def test_a_request_that_makes_no_sense_is_told_what_and_where(
     assert set(body["error"]) == {"message", "type", "param", "code"}
     assert (body["error"]["type"], body["error"]["param"]) == ("invalid_request_error", param)
     assert len(body["error"]["message"]) < 600
-    assert gateway.kept.routes[0].outcome == "refused"
+    assert gateway.kept.routes[-1].outcome == "refused"
 
 
 @pytest.mark.parametrize(
@@ -541,7 +546,7 @@ async def test_keys_scenarios_and_budgets_are_respected() -> None:
     assert (spent, quota["error"]["code"]) == (429, "insufficient_quota")
     assert quota_headers["x-should-retry"] == "false"
     assert listing == 401
-    assert gateway.kept.routes[3].key_id == key_id
+    assert gateway.kept.routes[-1].key_id == key_id
 
 
 async def test_a_route_takes_no_more_than_is_left_of_the_budget() -> None:
