@@ -99,6 +99,7 @@ class GatewayServer(uvicorn.Server):
             access_log=False,
             server_header=False,
             ws="none",
+            proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(patience)),
             backlog=BACKLOG,
