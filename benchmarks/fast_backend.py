@@ -2,8 +2,9 @@
 
     python benchmarks/fast_backend.py [PORT]
 
-The model's name chooses: ``fast`` answers at once, ``slow`` after 0.2 s, ``paced`` streams a chunk every 5 ms, and
-``unsure`` says the rejection token when it is asked for one token. Any of them streams 22 chunks if asked to stream.
+The model's name chooses: ``fast`` answers at once, ``slow`` after 0.2 s, ``paced`` streams a chunk every 5 ms,
+``crawling`` one every 3 s, and ``unsure`` says the rejection token when it is asked for one token. Any of them streams
+22 chunks if asked to stream.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import cast
 CHUNKS = 22
 SLOW_SECONDS = 0.2
 PACE_SECONDS = 0.005
+CRAWL_SECONDS = 3.0
 
 
 def _json(value: object) -> bytes:
@@ -126,7 +128,9 @@ class Backend(asyncio.Protocol):
         elif b'"stream":true' in body or b'"stream": true' in body:
             self.transport.write(STREAM_HEAD)
             parts = [*STREAM, *([USAGE_PART] if b'"include_usage"' in body else []), STREAM_END]
-            self.stream(parts, 0, PACE_SECONDS if b'"paced"' in body else 0.0)
+            self.stream(
+                parts, 0, CRAWL_SECONDS if b'"crawling"' in body else PACE_SECONDS if b'"paced"' in body else 0.0
+            )
         elif b'"slow"' in body:
             self.loop.call_later(SLOW_SECONDS, self.send, WHOLE)
         else:

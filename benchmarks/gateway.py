@@ -46,14 +46,16 @@ def network(name: str, agents: Sequence[tuple[str, str, str, float]], backend: s
 
 
 @contextmanager
-def ours(folder: Path, text: str, name: str) -> Iterator[Started]:
+def ours(folder: Path, text: str, name: str, *options: str) -> Iterator[Started]:
     """Serve a network file, with all that a gateway has by default: keys looked at, traces kept, metrics, pages."""
     file = folder / f"{name}.yaml"
     file.write_text(text)
     port = free_port()
     command = [sys.executable, "-m", "disrouter", "serve", "--network", str(file), "--port", str(port)]
     store = ["--store", str(folder / f"{name}.db")]
-    with started([*command, *store], port, f"http://127.0.0.1:{port}/health", name=name, folder=folder) as process:
+    with started(
+        [*command, *store, *options], port, f"http://127.0.0.1:{port}/health", name=name, folder=folder
+    ) as process:
         yield process
 
 
