@@ -438,9 +438,10 @@ async def test_a_body_too_large_is_refused_however_it_is_sent() -> None:
         for _ in range(100):
             yield b"x" * 1000
 
-    async with running(ScriptedAgent("a"), settings=Settings(largest_body=2000)) as gateway, gateway.http.post(
-        gateway.url + CHAT, data=pieces(), headers={"content-type": "application/json"}
-    ) as reply:
+    async with (
+        running(ScriptedAgent("a"), settings=Settings(largest_body=2000)) as gateway,
+        gateway.http.post(gateway.url + CHAT, data=pieces(), headers={"content-type": "application/json"}) as reply,
+    ):
         body = await reply.json()
 
     assert (reply.status, body["error"]["code"]) == (413, "request_too_large")
