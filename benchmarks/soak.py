@@ -97,8 +97,8 @@ def files_of(pid: int) -> int:
 
 
 async def calm(pid: int, files: int) -> int:
-    """Return what a process holds once it holds no more than before, or after a while."""
-    for _ in range(200):
+    """Return what a process holds once it holds no more than before, or after the time that connections are kept."""
+    for _ in range(800):
         if files_of(pid) <= files:
             break
         await asyncio.sleep(0.05)
