@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -121,7 +122,7 @@ class Metrics:
             self._overhead.observe(route.overhead_seconds)
         if route.first_token_seconds is not None:
             self._first.observe(route.first_token_seconds)
-        if route.saved is not None:
+        if route.saved is not None and math.isfinite(route.saved):
             self._saved.inc(route.saved)
         for hop in route.hops:
             self._count_hop(hop)
