@@ -68,7 +68,7 @@ async def ask_for_ever(url: str, client: int, pause: float) -> None:
 
 async def photograph(url: str, picture: Path) -> None:
     """Ask something in the page itself, wait for its way to be drawn, and keep what is seen."""
-    async with chromium() as page:
+    async with chromium() as browser, browser.page() as page:
         await page.open(url, width=1280, height=1560)
         await page.until("document.querySelectorAll('.trace').length > 5")
         await page.value("document.querySelector('#windows button').click()")
