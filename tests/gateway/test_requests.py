@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from disrouter.gateway.app import Settings
 from disrouter.gateway.keys import Key, new_key
 from disrouter.network import Limits, Network
 from disrouter.policies import PaperThreshold
-from disrouter.types import TokenPrice
+from disrouter.types import Serving, TokenPrice
 from gateway.mock_backend import MockBackend
 from gateway.running import Running, ask, behind, running
 
@@ -445,6 +446,30 @@ async def test_a_body_too_large_is_refused_however_it_is_sent() -> None:
         body = await reply.json()
 
     assert (reply.status, body["error"]["code"]) == (413, "request_too_large")
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    async with running(ScriptedAgent("a"), settings=Settings(body_seconds=0.1)) as gateway:
+        reader, writer = await asyncio.open_connection(*gateway.url.removeprefix("http://").split(":"))
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 10\r\n\r\n{")
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"request_timeout"' in answer
+
+
+async def test_nesting_beyond_what_can_be_sent_is_the_callers_fault_and_no_agents(backend: MockBackend) -> None:
+    deep = b"[" * 400 + b"]" * 400
+    body = b'{"model": "disrouter", "messages": [{"role": "user", "content": "hi"}], "deep": ' + deep + b"}"
+    async with running(behind("a", backend.url, serving=Serving(failures=1, pause=60.0))) as gateway:
+        sent = {"content-type": "application/json"}
+        async with gateway.http.post(gateway.url + CHAT, data=body, headers=sent) as reply:
+            refused = reply.status
+        status, _, _ = await gateway.post()
+
+    assert refused == 400
+    assert status == 200
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,12 @@ class Server:
         headers: Mapping[str, str],
     ) -> aiohttp.ClientResponse:
         """Return a reply of status 200, trying again where the server has not begun with the request."""
-        data = orjson.dumps(body)
+        try:
+            data = orjson.dumps(body)
+        except TypeError:  # what can be read cannot always be written: nesting, say
+            raise FaultError(
+                f"The request cannot be sent to agent '{self.agent}': it is nested too deeply.", kind="request"
+            ) from None
         until = time.monotonic() + total
         attempt = 0
         while True:

@@ -58,6 +58,9 @@ class Settings:
     largest_body: int = 20 * 1024 * 1024
     """Bytes of a request."""
 
+    body_seconds: float = 60.0
+    """Seconds that a client has to send a request's body."""
+
     largest_headers: int = 32 * 1024
     """Bytes of all headers of a request together."""
 

@@ -109,7 +109,17 @@ class Exchange:
                 code="loop_detected",
             )
         self.grant = gateway.access.check(self.headers.get("authorization"))
-        body = json_of(await self._body())
+        try:
+            async with asyncio.timeout(gateway.settings.body_seconds):
+                raw = await self._body()
+        except TimeoutError:
+            raise ProblemError(
+                408,
+                f"The body was not here in {gateway.settings.body_seconds:g} s.",
+                code="request_timeout",
+                headers={"connection": "close"},
+            ) from None
+        body = json_of(raw)
         self.model = str(body.get("model") or "")[:200]
         self.ask = ask = self.dialect.read(body, self.service.direct, gateway.settings.most_messages)
         self.grant.require_scenario((ask.scenario or self.service.network.scenario).name)
