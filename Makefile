@@ -15,7 +15,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## make the whole environment in .venv (tests, checks and docs included)
@@ -40,6 +40,14 @@ test: setup ## run the tests (ARGS="-k name" chooses some)
 .PHONY: test-clients
 test-clients: setup ## run real clients of OpenAI's API against the gateway (slow: installs them once, in .cache)
 	@$(BIN)/python tests/clients/run.py $(ARGS)
+
+.PHONY: test-soak
+test-soak: setup ## thousands of streams at once through the gateway, and its end under load (slow: minutes)
+	@$(BIN)/python benchmarks/soak.py $(ARGS)
+
+.PHONY: bench-gateway
+bench-gateway: setup ## measure the gateway beside a pass-through and, if it is there, LiteLLM's proxy (slow; needs wrk)
+	@$(BIN)/python benchmarks/gateway.py $(ARGS)
 
 .PHONY: lint
 lint: setup ## check style, types and docs

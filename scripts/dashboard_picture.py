@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 import tempfile
@@ -53,11 +54,13 @@ async def ask_for_ever(url: str, client: int, pause: float) -> None:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http:
         for query in suite.queries("in", seed=100 + client, n=5_000):
             messages = [{"role": m.role, "content": m.content} for m in query.messages]
-            body = {"model": rng.choice(MODELS), "messages": messages, "disrouter": {"trace": True}}
+            body = {"model": rng.choice(MODELS), "messages": messages, "stream": True}
             async with http.post(f"{url}v1/chat/completions", json=body) as reply:
-                said = await reply.json()
-            answer = said["choices"][0]["message"]["content"]
-            rating = {"trace_id": said["disrouter"]["trace_id"], "score": suite.grade(query, answer)}
+                lines = (await reply.text()).split("\n")
+                trace_id = reply.headers["x-disrouter-trace-id"]
+            chunks = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+            answer = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
+            rating = {"trace_id": trace_id, "score": suite.grade(query, answer)}
             async with http.post(f"{url}v1/feedback", json=rating) as reply:
                 reply.raise_for_status()
             await asyncio.sleep(rng.expovariate(1 / pause))
@@ -65,7 +68,7 @@ async def ask_for_ever(url: str, client: int, pause: float) -> None:
 
 async def photograph(url: str, picture: Path) -> None:
     """Ask something in the page itself, wait for its way to be drawn, and keep what is seen."""
-    async with chromium() as page:
+    async with chromium() as browser, browser.page() as page:
         await page.open(url, width=1280, height=1560)
         await page.until("document.querySelectorAll('.trace').length > 5")
         await page.value("document.querySelector('#windows button').click()")

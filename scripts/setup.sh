@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 level=${1:-dev}
 case $level in
 demo) extras=local,eval,gateway ;;
-dev) extras=local,eval,train,gateway,dev ;;
+dev) extras=local,eval,train,gateway,postgres,otel,dev ;;
 *)
     echo "setup: unknown level '$level'; known: demo, dev" >&2
     exit 2

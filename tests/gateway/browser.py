@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-__all__ = ["CHROMIUM", "Page", "chromium"]
+__all__ = ["CHROMIUM", "Browser", "Page", "chromium"]
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -49,6 +49,10 @@ class Page:
         """Every address that the page asked for."""
 
         self._reader = asyncio.create_task(self._read())
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._reader.cancel()
 
     async def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send one command and wait for its result."""
@@ -117,9 +121,31 @@ class Page:
             self.requested.append(parameters["request"]["url"])
 
 
+class Browser:
+    """A running browser."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self._url = url
+        self._session = session
+
+    @asynccontextmanager
+    async def page(self) -> AsyncIterator[Page]:
+        """Open a tab for as long as the block runs."""
+        async with self._session.put(f"{self._url}/json/new?about:blank") as reply:
+            tab = await reply.json()
+        async with self._session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+            page = Page(socket)
+            try:
+                yield page
+            finally:
+                page.close()
+        async with self._session.get(f"{self._url}/json/close/{tab['id']}"):
+            pass
+
+
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Page]:
-    """Start a browser with one tab; nothing of it is left afterwards."""
+async def chromium() -> AsyncIterator[Browser]:
+    """Start a browser; nothing of it is left afterwards."""
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         process = await asyncio.create_subprocess_exec(
@@ -134,14 +160,7 @@ async def chromium() -> AsyncIterator[Page]:
         try:
             address = await asyncio.wait_for(_address(process), 60)
             async with aiohttp.ClientSession(trust_env=False) as session:
-                async with session.get(
-                    address.replace("ws://", "http://").partition("/devtools")[0] + "/json/list"
-                ) as reply:
-                    tab = next(tab for tab in await reply.json() if tab["type"] == "page")
-                async with session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                    page = Page(socket)
-                    yield page
-                    page._reader.cancel()
+                yield Browser(address.replace("ws://", "http://").partition("/devtools")[0], session)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # its helpers too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -20,7 +21,9 @@ from disrouter.gateway.discovery import PROVIDERS, FoundModel, FoundServer, find
 from disrouter.gateway.records import HopRecord
 from disrouter.gateway.store import open_store
 from disrouter.gateway.store_keys import keys_of
+from gateway.mock_backend import MockBackend
 from gateway.recorded_routes import a_route
+from gateway.running import running
 
 
 @pytest.fixture(autouse=True)
@@ -281,3 +284,15 @@ def test_odd_names_of_models_make_a_file_that_loads(tmp_path: Path) -> None:
 
 def test_only_set_variables_count_as_keys() -> None:
     assert [p.name for p in providers_with_keys({"GROQ_API_KEY": "x", "OPENAI_API_KEY": ""})] == ["groq"]
+
+
+async def test_the_file_that_init_writes_answers_queries() -> None:
+    async with MockBackend(reply=lambda _body: "four") as backend:
+        made = await asyncio.to_thread(run, "init", "--no-search", "--server", backend.url)
+        assert made.exit_code == 0, made.output
+        async with running(network=load("network.yaml")) as gateway:
+            status, reply, headers = await gateway.post(model="disrouter/cost-first")
+
+    assert status == 200
+    assert reply["choices"][0]["message"]["content"] == "four"
+    assert headers["x-disrouter-agent"] in Path("network.yaml").read_text()

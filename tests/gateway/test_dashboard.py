@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from disrouter.agents.openai_compatible import OpenAICompatibleAgent
 from disrouter.gateway.store_keys import create_key
 from disrouter.gateway.store_reading import Wanted, kept_routes
-from gateway.browser import CHROMIUM, Page, chromium
+from gateway.browser import CHROMIUM, Browser, Page, chromium
 from gateway.mock_backend import MockBackend
 from gateway.recorded_routes import control_in, controlled
 from gateway.running import Running, behind
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed here (apt-get install chromium)")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed here (apt-get install chromium)"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"> and <script>document.title='taken'</script>"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as started:
+        yield started
 
 
 def agents_at(backend: MockBackend) -> list[OpenAICompatibleAgent]:
@@ -45,9 +56,13 @@ async def seen_from_here(page: Page, one: Running) -> None:
     assert await page.value("document.title") == "DiSRouter"
 
 
-async def test_a_query_is_asked_watched_rated_and_found_again(tmp_path: Path) -> None:
+async def test_a_query_is_asked_watched_rated_and_found_again(tmp_path: Path, browser: Browser) -> None:
     control = control_in(tmp_path)
-    async with MockBackend(reply=reply) as backend, controlled(control, *agents_at(backend)) as one, chromium() as page:
+    async with (
+        MockBackend(reply=reply) as backend,
+        controlled(control, *agents_at(backend)) as one,
+        browser.page() as page,
+    ):
         await page.open(one.url)
         await page.until("document.querySelectorAll('.node').length === 2")
         assert await page.value("document.getElementById('network-name').textContent") == "test"
@@ -74,9 +89,13 @@ async def test_a_query_is_asked_watched_rated_and_found_again(tmp_path: Path) ->
         await seen_from_here(page, one)
 
 
-async def test_the_scenario_and_alpha_of_the_playground_reach_the_network(tmp_path: Path) -> None:
+async def test_the_scenario_and_alpha_of_the_playground_reach_the_network(tmp_path: Path, browser: Browser) -> None:
     control = control_in(tmp_path)
-    async with MockBackend(reply=reply) as backend, controlled(control, *agents_at(backend)) as one, chromium() as page:
+    async with (
+        MockBackend(reply=reply) as backend,
+        controlled(control, *agents_at(backend)) as one,
+        browser.page() as page,
+    ):
         await page.open(one.url)
         await page.until("document.querySelectorAll('#scenarios button').length === 3")
         await page.value("document.querySelectorAll('#scenarios button')[2].click()")
@@ -98,10 +117,14 @@ async def test_the_scenario_and_alpha_of_the_playground_reach_the_network(tmp_pa
         await seen_from_here(page, one)
 
 
-async def test_with_keys_in_use_the_page_asks_for_one_and_shows_its_traffic(tmp_path: Path) -> None:
+async def test_with_keys_in_use_the_page_asks_for_one_and_shows_its_traffic(tmp_path: Path, browser: Browser) -> None:
     control = control_in(tmp_path)
     secret, _ = create_key(control.store, "alice")
-    async with MockBackend(reply=reply) as backend, controlled(control, *agents_at(backend)) as one, chromium() as page:
+    async with (
+        MockBackend(reply=reply) as backend,
+        controlled(control, *agents_at(backend)) as one,
+        browser.page() as page,
+    ):
         await page.open(one.url)
         await page.until("document.getElementById('login').open")
         assert await page.value("document.querySelectorAll('.node').length") == 0  # nothing is shown before
@@ -122,9 +145,9 @@ async def test_with_keys_in_use_the_page_asks_for_one_and_shows_its_traffic(tmp_
         assert all(problem.startswith("Failed to load resource") and "401" in problem for problem in page.problems)
 
 
-async def test_a_gateway_that_fails_or_goes_is_told_in_the_page(tmp_path: Path) -> None:
+async def test_a_gateway_that_fails_or_goes_is_told_in_the_page(tmp_path: Path, browser: Browser) -> None:
     control = control_in(tmp_path)
-    async with MockBackend(fault="500") as backend, chromium() as page:
+    async with MockBackend(fault="500") as backend, browser.page() as page:
         async with controlled(control, behind("only", backend.url, self_assessment="none")) as one:
             await page.open(one.url)
             await page.until("document.querySelectorAll('.node').length === 1")
@@ -135,9 +158,15 @@ async def test_a_gateway_that_fails_or_goes_is_told_in_the_page(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
-async def test_the_page_fits_its_window_in_light_and_dark(tmp_path: Path, width: int, dark: bool) -> None:
+async def test_the_page_fits_its_window_in_light_and_dark(
+    tmp_path: Path, browser: Browser, width: int, dark: bool
+) -> None:
     control = control_in(tmp_path)
-    async with MockBackend(reply=reply) as backend, controlled(control, *agents_at(backend)) as one, chromium() as page:
+    async with (
+        MockBackend(reply=reply) as backend,
+        controlled(control, *agents_at(backend)) as one,
+        browser.page() as page,
+    ):
         await page.open(one.url, width=width, height=844, dark=dark)
         await page.until("document.querySelectorAll('.node').length === 2")
         await ask_in_page(page, "x" * 500)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator
 
@@ -10,6 +11,8 @@ import pytest
 from disrouter.agents import ScriptedAgent
 from disrouter.agents.hops import HOP, MOST_GATEWAYS, VIA, hop_headers, seconds_left, via_of
 from disrouter.gateway.app import Settings
+from disrouter.network import Network
+from disrouter.policies import PaperThreshold
 from gateway.mock_backend import MockBackend
 from gateway.running import Running, behind, running
 
@@ -43,6 +46,38 @@ async def test_a_gateway_is_an_agent_like_any_other(stream: bool, inner: Running
 
     assert inner.kept.routes[0].scenario == "cost-first"
     assert outer.kept.routes[0].agent == "remote"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_gateways_that_pass_on_to_each_other_decide_as_one_that_asks_every_agent(stream: bool) -> None:
+    def agent(name: str, cost: float, confidence: float) -> ScriptedAgent:
+        return ScriptedAgent(name, cost=cost, confidence=confidence, reply=f"{name} says so")
+
+    small, middle, large = agent("small", 0.1, 0.6), agent("middle", 0.4, 0.75), agent("large", 0.9, 0.9)
+    rule = PaperThreshold()  # the bar is (1 - alpha)^0.5
+
+    async def said(gateway: Running, alpha: float) -> str:
+        if not stream:
+            _, body, _ = await gateway.post(alpha=alpha)
+            return str(body["choices"][0]["message"]["content"])
+        chunks = [json.loads(event) for event in (await gateway.events(alpha=alpha))[:-1]]
+        return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+
+    def passing_on(agent: ScriptedAgent, to: Running) -> Network:
+        rest = behind("rest", to.url + "/v1", 0.95)
+        rest.model = "disrouter"
+        return Network("chain", [agent, rest], policy=rule)
+
+    async with (
+        running(network=Network("star", [small, middle, large], policy=rule)) as star,
+        running(network=Network("end", [large], policy=rule)) as end,
+        running(network=passing_on(middle, end)) as between,
+        running(network=passing_on(small, between)) as chain,
+    ):
+        answers = [(await said(star, alpha), await said(chain, alpha)) for alpha in (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 1.0)]
+
+    assert [one for one, _ in answers] == [other for _, other in answers]
+    assert {one for one, _ in answers} == {"small says so", "middle says so", "large says so"}
 
 
 @pytest.mark.parametrize("stream", [False, True])

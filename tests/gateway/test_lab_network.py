@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
+from disrouter.agents import TransformersAgent
 from disrouter.config import load
 from disrouter.network import Network
 from disrouter.types import Query
@@ -26,3 +28,15 @@ async def test_the_lab_answers_as_it_does_without_the_gateway() -> None:
     for trace in (body["disrouter"], chunks[-1]["disrouter"]):
         assert [(hop["agent"], hop["decision"], hop["confidence"]) for hop in trace["hops"]] == hops
     assert body["usage"]["prompt_tokens"] == expected.hops[-1].usage.prompt_tokens
+
+
+async def test_models_are_loaded_from_the_start_where_that_is_wanted() -> None:
+    agent = load("lab").agents["agent-1"]
+    assert isinstance(agent, TransformersAgent)
+
+    async with running(agent, warm=True):
+        async with asyncio.timeout(60):
+            while agent._loaded is None:
+                await asyncio.sleep(0.01)
+
+    assert agent._loaded is not None

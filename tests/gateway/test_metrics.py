@@ -17,7 +17,7 @@ from disrouter.gateway import metrics as metrics_module
 from disrouter.gateway import semconv
 from disrouter.gateway.live import Live
 from disrouter.gateway.metrics import OTHER, Metrics
-from disrouter.gateway.records import HopRecord, Recorders
+from disrouter.gateway.records import HopRecord, Recorders, RouteRecord
 from disrouter.gateway.telemetry import Telemetry, telemetry_from
 from gateway.recorded_routes import AGENTS, a_route
 
@@ -119,6 +119,31 @@ def test_agents_of_many_networks_have_bounded_labels(monkeypatch: pytest.MonkeyP
 
     seen = {dict(labels)["agent"] for name, labels in samples(metrics) if name == "disrouter_breaker_state"}
     assert seen == {"a", "b", "c", OTHER}
+
+
+def test_odd_numbers_of_servers_spoil_no_sum() -> None:
+    metrics = Metrics(AGENTS)
+    odd = HopRecord(agent="small", decision="answer", prompt_tokens=-5, completion_tokens=-1, cost=float("nan"))
+
+    metrics.record(a_route(saved=float("nan"), hops=(odd,)))
+    metrics.record(a_route(saved=0.5))
+
+    assert value(metrics, "disrouter_saved") == 0.5
+    assert value(metrics, "disrouter_tokens_total", agent="small", type="input", purpose="answer") == 0
+
+
+def test_a_recorder_that_breaks_is_told_of_and_takes_nobody_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def record(self, route: RouteRecord) -> None:
+            raise ValueError(f"secret of {route.model}")
+
+    live = Live()
+
+    Recorders([Broken(), live]).record(a_route())
+
+    assert live.number == 1
+    assert "Broken could not take a route: ValueError" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_the_latest_routes_are_remembered_without_their_texts() -> None:

@@ -386,6 +386,32 @@ async def test_sigterm_answers_what_was_accepted_and_sighup_reads_the_file_again
             process.stderr.close()
 
 
+async def test_whoever_was_connected_when_the_end_came_gets_an_answer(backend: MockBackend) -> None:
+    backend.first = 0.02
+    outcomes: list[Any] = []
+
+    async def keep_asking(url: str, *, keeps: bool) -> None:
+        connector = aiohttp.TCPConnector(force_close=not keeps)
+        async with aiohttp.ClientSession(connector=connector) as http:
+            while True:
+                try:
+                    async with http.post(url + "/v1/chat/completions", json=ask()) as reply:
+                        outcomes.append(reply.status)
+                        await reply.read()
+                except aiohttp.ClientConnectorError as error:  # not connected: nothing was accepted
+                    outcomes.append(type(error.os_error))
+                    return
+
+    async with running(behind("a", backend.url)) as gateway:
+        asking = [asyncio.create_task(keep_asking(gateway.url, keeps=i % 2 == 0)) for i in range(12)]
+        await wait_until(lambda: len(outcomes) > 20)
+        gateway.server.handle_exit(signal.SIGTERM, None)
+        await asyncio.wait_for(gateway.served, 20)
+        await asyncio.wait_for(asyncio.gather(*asking), 20)
+
+    assert set(outcomes) == {200, ConnectionRefusedError}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

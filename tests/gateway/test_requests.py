@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from disrouter.agents import ScriptedAgent
 from disrouter.gateway.access import Access
@@ -15,9 +17,12 @@ from disrouter.gateway.app import Settings
 from disrouter.gateway.keys import Key, new_key
 from disrouter.network import Limits, Network
 from disrouter.policies import PaperThreshold
-from disrouter.types import TokenPrice
+from disrouter.types import Serving, TokenPrice
 from gateway.mock_backend import MockBackend
 from gateway.running import Running, ask, behind, running
+
+# One gateway serves most of these tests, which ask it one thing each.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def unsure(name: str = "small", cost: float = 0.1, confidence: float = 0.6) -> ScriptedAgent:
@@ -29,13 +34,13 @@ def network(**options: Any) -> Network:
     return Network("three", agents, policy=PaperThreshold(), **options)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway() -> AsyncIterator[Running]:
     async with running(network=network()) as gateway:
         yield gateway
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def backend() -> AsyncIterator[MockBackend]:
     async with MockBackend() as backend:
         yield backend
@@ -77,11 +82,12 @@ async def test_a_request_chooses_scenario_policy_limits_or_agent(
 
 async def test_an_agent_asked_by_name_just_answers(gateway: Running) -> None:
     agent = gateway.gateway.service.guards["small"].agent
+    assert isinstance(agent, ScriptedAgent)
+    looked = len(agent.looked)
 
     _, body, _ = await gateway.post(model="small")
 
-    assert isinstance(agent, ScriptedAgent)
-    assert agent.looked == []
+    assert len(agent.looked) == looked
     assert [hop["decision"] for hop in body["disrouter"]["hops"]] == ["answer"]
 
 
@@ -108,8 +114,8 @@ async def test_the_route_stands_in_the_answer_in_its_headers_and_in_the_record(g
     assert float(headers["x-disrouter-cost"]) == pytest.approx(0.95)
     assert float(headers["x-disrouter-saved"]) == pytest.approx(-0.05)
     assert headers["x-disrouter-hops"] == "3"
-    assert headers["x-disrouter-trace-id"] == trace["trace_id"] == gateway.kept.routes[0].trace_id
-    assert gateway.kept.routes[0].cost == pytest.approx(0.95)
+    assert headers["x-disrouter-trace-id"] == trace["trace_id"] == gateway.kept.routes[-1].trace_id
+    assert gateway.kept.routes[-1].cost == pytest.approx(0.95)
 
 
 async def test_usage_is_that_of_the_agent_that_answered_and_the_trace_has_the_rest(gateway: Running) -> None:
@@ -396,7 +402,7 @@ async def test_a_request_that_makes_no_sense_is_told_what_and_where(
     assert set(body["error"]) == {"message", "type", "param", "code"}
     assert (body["error"]["type"], body["error"]["param"]) == ("invalid_request_error", param)
     assert len(body["error"]["message"]) < 600
-    assert gateway.kept.routes[0].outcome == "refused"
+    assert gateway.kept.routes[-1].outcome == "refused"
 
 
 @pytest.mark.parametrize(
@@ -440,6 +446,30 @@ async def test_a_body_too_large_is_refused_however_it_is_sent() -> None:
         body = await reply.json()
 
     assert (reply.status, body["error"]["code"]) == (413, "request_too_large")
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    async with running(ScriptedAgent("a"), settings=Settings(body_seconds=0.1)) as gateway:
+        reader, writer = await asyncio.open_connection(*gateway.url.removeprefix("http://").split(":"))
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 10\r\n\r\n{")
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"request_timeout"' in answer
+
+
+async def test_nesting_beyond_what_can_be_sent_is_the_callers_fault_and_no_agents(backend: MockBackend) -> None:
+    deep = b"[" * 400 + b"]" * 400
+    body = b'{"model": "disrouter", "messages": [{"role": "user", "content": "hi"}], "deep": ' + deep + b"}"
+    async with running(behind("a", backend.url, serving=Serving(failures=1, pause=60.0))) as gateway:
+        sent = {"content-type": "application/json"}
+        async with gateway.http.post(gateway.url + CHAT, data=body, headers=sent) as reply:
+            refused = reply.status
+        status, _, _ = await gateway.post()
+
+    assert refused == 400
+    assert status == 200
 
 
 @pytest.mark.parametrize(
@@ -542,7 +572,7 @@ async def test_keys_scenarios_and_budgets_are_respected() -> None:
     assert (spent, quota["error"]["code"]) == (429, "insufficient_quota")
     assert quota_headers["x-should-retry"] == "false"
     assert listing == 401
-    assert gateway.kept.routes[3].key_id == key_id
+    assert gateway.kept.routes[-1].key_id == key_id
 
 
 async def test_a_route_takes_no_more_than_is_left_of_the_budget() -> None:

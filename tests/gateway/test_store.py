@@ -135,6 +135,18 @@ def test_a_summary_of_nothing_is_made_of_zeros(store: Store) -> None:
     json.dumps(found, allow_nan=False)
 
 
+def test_numbers_that_are_none_get_into_no_sum(store: Store) -> None:
+    nan = float("nan")
+    hop = HopRecord(agent="small", decision="answer", confidence=nan, cost=0.1)
+    for route in (a_route(saved=float("inf")), a_route(seconds=nan), a_route(hops=(replace(hop, cost=nan),))):
+        with pytest.raises(ValueError, match="finite"):
+            store.write([route])
+    store.write([a_route(time=5.0, hops=(hop,))])
+
+    json.dumps(summary(store, since=0.0, until=10.0, buckets=2), allow_nan=False)
+    assert kept_routes(store)[0].route.hops[0].confidence is None
+
+
 def test_a_summary_of_one_key_sees_no_other(store: Store) -> None:
     store.write([a_route(time=5.0, key_id="key_a"), a_route(time=5.0, key_id="key_b"), a_route(time=5.0)])
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from disrouter.agents.faults import FaultError
 
@@ -86,6 +87,7 @@ class Server:
         self.patience = patience
         self._chance = chance or random.Random()
         self._session: aiohttp.ClientSession | None = None
+        self._urls: dict[str, URL] = {}
 
     def open(self) -> None:
         """Keep connections from now on; call it inside the event loop that will use them."""
@@ -106,8 +108,17 @@ class Server:
         Raises:
             FaultError: There is none.
         """
-        async with self.replying(path, body, total=timeout, stall=timeout, headers=headers) as response:
-            content = await self._read(response, LARGEST_REPLY)
+        kept = self._session
+        session = kept or _new_session()
+        try:
+            response = await self._sent(session, path, body, timeout, None, headers)
+            try:
+                content = await self._read(response, LARGEST_REPLY)
+            finally:
+                response.close()  # one read to its end has given its connection back already
+        finally:
+            if kept is None:
+                await session.close()
         try:
             found = orjson.loads(content)
         except orjson.JSONDecodeError:
@@ -127,21 +138,17 @@ class Server:
         Raises:
             FaultError: The server cannot be reached, or refuses.
         """
-        session = self._session
-        if session is not None and not session.closed:
-            response = await self._sent(session, path, body, total, stall, headers)
-            try:
-                yield response
-            finally:
-                # A reply read to its end gives its connection back by itself; anything else must end it.
-                response.close()
-            return
-        async with _new_session() as session:
+        kept = self._session
+        session = kept or _new_session()
+        try:
             response = await self._sent(session, path, body, total, stall, headers)
             try:
                 yield response
             finally:
                 response.close()
+        finally:
+            if kept is None:
+                await session.close()
 
     def error_in(self, error: Any) -> FaultError:
         """Return the fault for an error object that came with a status of success."""
@@ -170,11 +177,16 @@ class Server:
         path: str,
         body: Mapping[str, Any],
         total: float,
-        stall: float,
+        stall: float | None,
         headers: Mapping[str, str],
     ) -> aiohttp.ClientResponse:
         """Return a reply of status 200, trying again where the server has not begun with the request."""
-        data = orjson.dumps(body)
+        try:
+            data = orjson.dumps(body)
+        except TypeError:  # what can be read cannot always be written: nesting, say
+            raise FaultError(
+                f"The request cannot be sent to agent '{self.agent}': it is nested too deeply.", kind="request"
+            ) from None
         until = time.monotonic() + total
         attempt = 0
         while True:
@@ -184,7 +196,7 @@ class Server:
             sent = time.monotonic()
             try:
                 response = await session.post(
-                    f"{self.base_url}/{path}",
+                    self._url(path),
                     data=data,
                     headers={**self._headers(), **headers},
                     timeout=limits,
@@ -206,6 +218,10 @@ class Server:
             if not passing or attempt > self.patience.retries or pause > min(LONGEST_PAUSE, until - time.monotonic()):
                 raise fault from None  # what aiohttp raises may show the request, the key among its headers
             await asyncio.sleep(pause)
+
+    def _url(self, path: str) -> URL:
+        text = f"{self.base_url}/{path}"
+        return self._urls.get(text) or self._urls.setdefault(text, URL(text))
 
     def _headers(self) -> dict[str, str]:
         headers = {"content-type": "application/json"}

@@ -37,6 +37,9 @@ TOP_LOGPROBS = 20
 CONFIDENCE_TOKENS = 16
 """Enough for a number and the words that some models cannot keep to themselves."""
 
+NETWORK = "disrouter"
+"""The model's name by which a DiSRouter offers its whole network."""
+
 _PATH = "chat/completions"
 
 
@@ -234,6 +237,8 @@ class OpenAICompatibleAgent:
         if self.max_tokens is not None and not body.get("max_tokens") and not body.get("max_completion_tokens"):
             body["max_tokens"] = self.max_tokens
         body |= {"model": self.model, "messages": self._messages(query, scenario), "stream": streaming}
+        if self.model == NETWORK:  # a network behind a network weighs cost as the one before it
+            body["alpha"] = scenario.alpha
         if streaming:  # usage is always asked for: whoever does not want it need not pass it on
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         else:

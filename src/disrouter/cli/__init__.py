@@ -50,8 +50,8 @@ def cli(traceback: bool) -> None:
 
 
 COMMANDS = (
-    *(demo, ask, serve, init, keys, traces, evaluate, bench, ladder, tune),
-    *(profile, train, calibrate, cards, agents, recipes, lab, conformance),
+    *(demo, ask, init, serve, keys, traces, conformance),
+    *(evaluate, bench, ladder, tune, profile, train, calibrate, cards, agents, recipes, lab),
 )
 for command in COMMANDS:
     cli.add_command(command)

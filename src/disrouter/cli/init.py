@@ -36,8 +36,8 @@ LEAST, MOST = 0.1, 0.9
 def init(file: Path, servers: tuple[str, ...], no_search: bool, force: bool) -> None:
     """Write a network FILE for the servers that run on this machine and the providers whose keys are set.
 
-    disrouter init
-    disrouter init home.yaml --server http://127.0.0.1:9000/v1
+      disrouter init
+      disrouter init home.yaml --server http://127.0.0.1:9000/v1
 
     It looks for Ollama, vLLM, llama.cpp, LM Studio and SGLang where they usually listen. Providers are not asked
     anything. Where nothing is found, the file names the small models that ship with the package.

@@ -39,9 +39,9 @@ def store_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def keys() -> None:
     """Make, list and revoke the API keys of a gateway.
 
-    disrouter keys create alice --budget 50 --per month --rate 60
-    disrouter keys list
-    disrouter keys revoke key_0f3a…
+      disrouter keys create alice --budget 50 --per month --rate 60
+      disrouter keys list
+      disrouter keys revoke key_0f3a…
 
     While there is no key, a gateway listens on this machine only and asks for none. With the first one it asks
     everybody.

@@ -26,6 +26,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from disrouter.agents.hops import seconds_left
+from disrouter.errors import DisrouterError
 from disrouter.gateway.access import Access, AccessError
 from disrouter.gateway.asking import MOST_MESSAGES
 from disrouter.gateway.chat import Chat
@@ -36,6 +37,7 @@ from disrouter.gateway.exchange import Exchange
 from disrouter.gateway.metrics import BreakerState, ShedReason
 from disrouter.gateway.models import health_routes, model_routes
 from disrouter.gateway.network_state import NetworkState
+from disrouter.gateway.openapi import openapi_routes
 from disrouter.gateway.records import Recorder, Recorders
 from disrouter.gateway.responses import Responses
 from disrouter.gateway.service import Service
@@ -55,6 +57,9 @@ class Settings:
 
     largest_body: int = 20 * 1024 * 1024
     """Bytes of a request."""
+
+    body_seconds: float = 60.0
+    """Seconds that a client has to send a request's body."""
 
     largest_headers: int = 32 * 1024
     """Bytes of all headers of a request together."""
@@ -85,6 +90,7 @@ class Gateway:
         on_change: Told the names and breaker states of all agents, about every second.
         on_flight: Told when a request comes in (True) or is done (False).
         on_shed: Told the reason when a request is turned away by load.
+        warm: Whether models of this process are loaded from the start instead of at their first look.
     """
 
     def __init__(
@@ -98,6 +104,7 @@ class Gateway:
         on_change: Callable[[Mapping[str, BreakerState]], None] | None = None,
         on_flight: Callable[[bool], None] | None = None,
         on_shed: Callable[[ShedReason], None] | None = None,
+        warm: bool = False,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.access = access or Access()
@@ -110,6 +117,7 @@ class Gateway:
         self._on_change = on_change
         self._on_flight = on_flight
         self._on_shed = on_shed
+        self._warm = warm
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -134,11 +142,12 @@ class Gateway:
             self.service.open()
             if on_start is not None:
                 on_start()
-            watching = asyncio.create_task(self._watch())
+            beside = [asyncio.create_task(self._watch()), asyncio.create_task(self._load(self.service))]
             try:
                 yield
             finally:
-                watching.cancel()
+                for task in beside:
+                    task.cancel()
                 await self.service.aclose()
                 await asyncio.gather(*self._closing, return_exceptions=True)
                 if on_stop is not None:
@@ -150,6 +159,7 @@ class Gateway:
             self._route("/v1/responses", Responses()),
             *model_routes(self),
             *health_routes(self),
+            *openapi_routes(),
             *routes,
         ]
         app = Starlette(routes=api, lifespan=lifespan, exception_handlers=_HANDLERS)
@@ -249,6 +259,13 @@ class Gateway:
         old.retired = True
         if not old.in_flight:
             self._close_later(old)
+
+    async def _load(self, service: Service) -> None:
+        if self._warm:
+            try:
+                await service.warm()
+            except DisrouterError as error:
+                LOG.error("a model cannot be loaded: %s", error)
 
     def _close_later(self, service: Service) -> None:
         task = asyncio.create_task(service.aclose())

@@ -253,7 +253,7 @@ def _check(body: Mapping[str, Any]) -> None:
     top = _whole(
         body, "top_logprobs", lambda v: 0 <= v <= MOST_TOP_LOGPROBS, f"a whole number from 0 to {MOST_TOP_LOGPROBS}"
     )
-    if top is not None and not body.get("logprobs"):
+    if not _flag(body, "logprobs") and top is not None:
         raise invalid("top_logprobs goes with logprobs: true only.", param="top_logprobs")
     for name in ("tools", "functions"):
         if body.get(name) is not None and not isinstance(body[name], list):
@@ -291,7 +291,7 @@ def _sampling_of(body: Mapping[str, Any]) -> Sampling:
     return Sampling(
         temperature=float(body.get("temperature") or 0.0),
         max_tokens=next((bound for bound in bounds if bound is not None), None),
-        seed=_whole(body, "seed", lambda v: True, "a whole number") or 0,
+        seed=_whole(body, "seed", lambda v: -(2**63) <= v < 2**63, "a whole number of 64 bits") or 0,
     )
 
 

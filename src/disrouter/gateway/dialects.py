@@ -12,6 +12,7 @@ import orjson
 from disrouter.gateway.asking import Ask
 from disrouter.gateway.errors import ProblemError
 from disrouter.gateway.records import Endpoint
+from disrouter.gateway.redaction import without_secrets
 from disrouter.types import Delta, Trace, Usage
 
 __all__ = ["Dialect", "Facts", "Stream", "event", "reply_of", "trace_json", "usage_json"]
@@ -122,7 +123,7 @@ def trace_json(trace: Trace, trace_id: str, saved: float | None, seconds: float)
                 "completion_tokens": hop.usage.completion_tokens,
                 "cost": round(hop.cost, 9),
                 "seconds": round(hop.seconds, 6),
-                "reason": hop.reason,
+                "reason": without_secrets(hop.reason) if hop.reason else None,
             }
             for hop in trace.hops
         ],

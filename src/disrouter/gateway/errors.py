@@ -16,6 +16,7 @@ from disrouter.agents.faults import FaultError, FaultKind, kind_of
 from disrouter.errors import DisrouterError, UsageError
 from disrouter.gateway.access import AccessError, BudgetError, RateLimitError
 from disrouter.gateway.records import ErrorType, Outcome
+from disrouter.gateway.redaction import without_secrets
 from disrouter.types import Hop
 
 __all__ = ["ProblemError", "body_of", "error_type_of", "invalid", "problem_of", "unanswered"]
@@ -190,5 +191,5 @@ def _no_room(causes: Sequence[Exception]) -> ProblemError:
 
 
 def _said(cause: BaseException | None) -> str:
-    """Return what an agent's failure says, where it may be told: our own messages name neither keys nor addresses."""
-    return cause.message if isinstance(cause, DisrouterError) else ""
+    """Return what an agent's failure says, where it may be told; its server's own words may hold an address."""
+    return without_secrets(cause.message) if isinstance(cause, DisrouterError) else ""

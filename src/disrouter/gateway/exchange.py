@@ -60,6 +60,7 @@ class Exchange:
         self.ask: Ask | None = None
         self.hops: list[Hop] = []
         self.trace: Trace | None = None
+        self.saved: float | None = None
         self.speaker: str | None = None
         """Who is answering, from the first piece on."""
         self.first: float | None = None
@@ -108,7 +109,17 @@ class Exchange:
                 code="loop_detected",
             )
         self.grant = gateway.access.check(self.headers.get("authorization"))
-        body = json_of(await self._body())
+        try:
+            async with asyncio.timeout(gateway.settings.body_seconds):
+                raw = await self._body()
+        except TimeoutError:
+            raise ProblemError(
+                408,
+                f"The body was not here in {gateway.settings.body_seconds:g} s.",
+                code="request_timeout",
+                headers={"connection": "close"},
+            ) from None
+        body = json_of(raw)
         self.model = str(body.get("model") or "")[:200]
         self.ask = ask = self.dialect.read(body, self.service.direct, gateway.settings.most_messages)
         self.grant.require_scenario((ask.scenario or self.service.network.scenario).name)
@@ -279,7 +290,7 @@ class Exchange:
         return found
 
     def _route_headers(self, trace: Trace) -> list[tuple[bytes, bytes]]:
-        saved = self.service.saved(trace)
+        saved = self._saved(trace)
         return [
             (b"x-disrouter-agent", (trace.agent or "").encode()),
             (b"x-disrouter-hops", str(len(trace.hops)).encode()),
@@ -287,9 +298,14 @@ class Exchange:
             (b"x-disrouter-saved", f"{saved:.9g}".encode() if saved is not None else b""),
         ]
 
+    def _saved(self, trace: Trace) -> float | None:
+        if self.saved is None:
+            self.saved = self.service.saved(trace)
+        return self.saved
+
     def _extension(self, trace: Trace) -> dict[str, Any]:
         seconds = time.perf_counter() - self.started
-        return trace_json(trace, self.trace_id, self.service.saved(trace), seconds)
+        return trace_json(trace, self.trace_id, self._saved(trace), seconds)
 
     def _record(self, outcome: Outcome, error: ErrorType | None) -> None:
         """Hand the request to the recorder, and charge it."""
@@ -315,7 +331,7 @@ class Exchange:
             outcome=outcome,
             code=self.code or 499,
             error=error,
-            saved=self.service.saved(trace) if trace else None,
+            saved=self._saved(trace) if trace else None,
             seconds=seconds,
             # Seconds of failures are not told by the agents, so they cannot be taken off.
             overhead_seconds=max(0.0, seconds - trace.seconds) if trace and clean else None,

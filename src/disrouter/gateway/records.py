@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ __all__ = [
     "RouteRecord",
     "new_trace_id",
 ]
+
+LOG = logging.getLogger("disrouter.gateway")
 
 Outcome = Literal["answered", "failed", "cut", "refused", "cancelled"]
 """How a request ended: with an answer; without one, no agent being able to give it; with an answer that broke off;
@@ -153,9 +156,12 @@ class Recorders:
         self._recorders = tuple(recorders)
 
     def record(self, route: RouteRecord) -> None:
-        """Give the route to every recorder in turn."""
+        """Give the route to every recorder in turn; one that fails is told of, and takes nobody with it."""
         for recorder in self._recorders:
-            recorder.record(route)
+            try:
+                recorder.record(route)
+            except Exception as error:  # the request is answered already
+                LOG.error("%s could not take a route: %s", type(recorder).__name__, type(error).__name__)
 
 
 def new_trace_id() -> str:

@@ -139,14 +139,18 @@ def _tool_choice(choice: Any) -> Any:
 
 def _of_text(text: Any) -> dict[str, Any]:
     """Return what ``text`` says of form and length."""
-    if not isinstance(text, dict):
+    if text is None:
         return {}
+    if not isinstance(text, dict):
+        raise invalid(f"text must be an object; it is {shown(text)}.", param="text")
     found: dict[str, Any] = {}
     form = text.get("format")
+    if form is not None and not (isinstance(form, dict) and isinstance(form.get("type"), str)):
+        raise invalid(f"text.format must be an object with a type; it is {shown(form)}.", param="text.format")
     if isinstance(form, dict) and form.get("type") == "json_schema":
         schema = {key: form[key] for key in ("name", "description", "schema", "strict") if key in form}
         found["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif isinstance(form, dict) and form.get("type") not in (None, "text"):
+    elif isinstance(form, dict) and form["type"] != "text":
         found["response_format"] = {"type": form["type"]}
     if text.get("verbosity") is not None:
         found["verbosity"] = text["verbosity"]

@@ -14,7 +14,7 @@ import math
 import signal
 import socket
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -33,6 +33,12 @@ __all__ = ["GatewayServer", "bound_socket", "quiet_logs", "require_safe_address"
 LOG = logging.getLogger("disrouter.gateway")
 
 BACKLOG = 2048
+
+LAST_CALL = 0.05
+"""Seconds in which those who wait to be connected are, when the end has come."""
+
+FRESH = 1.0
+"""Seconds that somebody who has just connected has to send a request, when the end has come."""
 
 
 def require_safe_address(host: str, *, open_to_all: bool) -> None:
@@ -99,6 +105,7 @@ class GatewayServer(uvicorn.Server):
             access_log=False,
             server_header=False,
             ws="none",
+            proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(patience)),
             backlog=BACKLOG,
@@ -139,6 +146,32 @@ class GatewayServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Return whether to end now; asked ten times a second."""
         return await super().on_tick(counter) or time.monotonic() >= self._ends_at
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End: take nobody new, but everybody who is connected already, and answer what they ask."""
+        listening = sockets or []
+        for sock in listening:
+            sock.listen(0)  # the kernel stops making connections; those that wait are taken meanwhile
+        await asyncio.sleep(LAST_CALL)
+        late = [connection for sock in listening for connection in _waiting(sock)]
+        for server in self.servers:
+            server.close()
+        for connection in late:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        until = time.monotonic() + FRESH
+        while self._fresh() and time.monotonic() < until and not self.force_exit:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+    def _fresh(self) -> bool:
+        """Return whether anybody has connected and not asked anything yet: the request may be on its way."""
+        return any(getattr(connection, "cycle", None) is None for connection in self.server_state.connections)
 
     def reload(self) -> None:
         """Read the network anew, beside the requests."""
@@ -191,6 +224,7 @@ def serve(
             on_change=lambda states: _show(control, states),
             on_flight=lambda started: control.metrics.started() if started else control.metrics.finished(),
             on_shed=control.metrics.shed,
+            warm=True,
         )
         gateway.service.require_keys()
         pages = control.routes(gateway.state, gateway.reload if read is not None else None)
@@ -207,6 +241,17 @@ def _show(control: Control, states: Mapping[str, BreakerState]) -> None:
     control.metrics.know_agents(states)
     for name, state in states.items():
         control.metrics.breaker(name, state)
+
+
+def _waiting(sock: socket.socket) -> Iterator[socket.socket]:
+    """Yield the connections that nobody has taken yet."""
+    while True:
+        try:
+            connection, _ = sock.accept()
+        except OSError:  # there are no more
+            return
+        connection.setblocking(False)
+        yield connection
 
 
 def _is_loopback(host: str) -> bool:

@@ -68,6 +68,18 @@ class Service:
             if start is not None:
                 start()
 
+    async def warm(self) -> None:
+        """Load the models that run in this process, one after the other, those asked first coming first.
+
+        Raises:
+            DisrouterError: One cannot be loaded.
+        """
+        names = [*self.network.chain, *self.guards]
+        for name in dict.fromkeys(names):
+            load = getattr(self.guards[name].agent, "warm", None)
+            if load is not None:
+                await load()
+
     async def aclose(self) -> None:
         """Let go of the agents' connections."""
         for agent in self._agents():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from disrouter.gateway.records import RouteRecord
@@ -19,7 +20,13 @@ Row = tuple[Any, ...]
 
 
 def route_row(route: RouteRecord) -> Row:
-    """Return the values of a route in the order of the table's columns."""
+    """Return the values of a route in the order of the table's columns.
+
+    Raises:
+        ValueError: One of its numbers is none, which would spoil every sum that it gets into.
+    """
+    if not math.isfinite(route.alpha + route.cost + route.seconds + (route.saved or 0.0)):
+        raise ValueError("a route must have finite numbers")
     return (
         clipped(route.trace_id, 64),
         route.time,
@@ -55,7 +62,7 @@ def hop_rows(route: RouteRecord) -> list[Row]:
             route.time,
             clipped(hop.agent, 200),
             hop.decision,
-            hop.confidence,
+            hop.confidence if hop.confidence is not None and 0 <= hop.confidence <= 1 else None,
             hop.prompt_tokens,
             hop.completion_tokens,
             hop.cost,
