@@ -23,6 +23,7 @@ LAYERS = (
     {"agents"},
     {"config", "networks"},
     {"evaluation"},
+    {"online"},
     {"training"},
     {"lab"},
     {"cli"},

@@ -17,6 +17,7 @@ from disrouter.cli.agents import agents
 from disrouter.cli.ask import ask
 from disrouter.cli.calibrate import calibrate
 from disrouter.cli.demo import demo
+from disrouter.cli.drift import drift
 from disrouter.cli.eval import evaluate
 from disrouter.cli.lab import lab
 from disrouter.cli.profile import profile
@@ -40,7 +41,7 @@ def cli(traceback: bool) -> None:
     """
 
 
-for command in (demo, ask, evaluate, profile, train, calibrate, agents, recipes, lab):
+for command in (demo, ask, evaluate, drift, profile, train, calibrate, agents, recipes, lab):
     cli.add_command(command)
 
 
