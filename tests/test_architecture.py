@@ -23,7 +23,7 @@ LAYERS = (
     {"agents"},
     {"config", "networks"},
     {"evaluation"},
-    {"baselines"},
+    {"baselines", "online"},
     {"training"},
     {"lab"},
     {"bench", "gateway", "conformance"},

@@ -142,7 +142,7 @@ def test_commands_are_listed_in_the_order_of_use() -> None:
     listed = run("--help").stdout.partition("Commands:")[2].split("\n")
 
     serving = ["init", "serve", "keys", "traces", "conformance"]
-    measuring = ["eval", "bench", "ladder", "tune"]
+    measuring = ["eval", "bench", "ladder", "tune", "drift"]
     training = ["profile", "train", "calibrate", "cards"]
     order = ["demo", "ask", *serving, *measuring, *training, "agents", "recipes", "lab"]
     assert [line.split()[0] for line in listed if line.strip()] == order

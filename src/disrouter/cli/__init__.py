@@ -20,6 +20,7 @@ from disrouter.cli.calibrate import calibrate
 from disrouter.cli.cards import cards
 from disrouter.cli.conformance import conformance
 from disrouter.cli.demo import demo
+from disrouter.cli.drift import drift
 from disrouter.cli.eval import evaluate
 from disrouter.cli.init import init
 from disrouter.cli.keys import keys
@@ -51,7 +52,7 @@ def cli(traceback: bool) -> None:
 
 COMMANDS = (
     *(demo, ask, init, serve, keys, traces, conformance),
-    *(evaluate, bench, ladder, tune, profile, train, calibrate, cards, agents, recipes, lab),
+    *(evaluate, bench, ladder, tune, drift, profile, train, calibrate, cards, agents, recipes, lab),
 )
 for command in COMMANDS:
     cli.add_command(command)
