@@ -10,7 +10,7 @@ import numpy as np
 from disrouter.competence import Competence
 from disrouter.network import Network
 from disrouter.online.audit import Auditor
-from disrouter.types import Agent, AgentCard, Completion, Look, Query, Sampling, Scenario
+from disrouter.types import Agent, AgentCard, Completion, Delta, Look, Query, Sampling, Scenario
 
 __all__ = ["Heard", "retaken"]
 
@@ -33,7 +33,7 @@ class Heard:
 
     def answer(
         self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling
-    ) -> AsyncIterator[str | Completion]:
+    ) -> AsyncIterator[str | Delta | Completion]:
         """Stream the answer; see :class:`~disrouter.types.Agent`."""
         return self.inner.answer(query, scenario, look, sampling)
 
