@@ -15,7 +15,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## make the whole environment in .venv (tests, checks and docs included)
@@ -29,9 +29,25 @@ setup-demo:
 demo: setup-demo ## watch real queries travel through five real models, and what that is worth
 	@$(BIN)/disrouter demo
 
+.PHONY: serve
+serve: setup-demo ## serve the embedded network behind one OpenAI-compatible address (ARGS="--port 9000")
+	@$(BIN)/disrouter serve $(ARGS)
+
 .PHONY: test
 test: setup ## run the tests (ARGS="-k name" chooses some)
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-clients
+test-clients: setup ## run real clients of OpenAI's API against the gateway (slow: installs them once, in .cache)
+	@$(BIN)/python tests/clients/run.py $(ARGS)
+
+.PHONY: test-soak
+test-soak: setup ## thousands of streams at once through the gateway, and its end under load (slow: minutes)
+	@$(BIN)/python benchmarks/soak.py $(ARGS)
+
+.PHONY: bench-gateway
+bench-gateway: setup ## measure the gateway beside a pass-through and, if it is there, LiteLLM's proxy (slow; needs wrk)
+	@$(BIN)/python benchmarks/gateway.py $(ARGS)
 
 .PHONY: lint
 lint: setup ## check style, types and docs
@@ -53,3 +69,18 @@ docs: setup ## build the documentation into site/
 .PHONY: lab
 lab: setup ## train the lab's checkpoints again from nothing (slow: hours; resumes where it stopped)
 	@$(BIN)/disrouter lab build
+
+BENCH := runs/bench
+
+.PHONY: bench
+bench: setup ## measure the lab's bench again, and write its numbers into the docs (slow: a quarter of an hour)
+	@test -f $(BENCH)/lab.parquet || $(BIN)/disrouter bench build --network lab --train 2000 --validation 500 \
+		--test 2100 --test-domain in --test-domain out --seed 2026 -o $(BENCH)/lab.parquet
+	@for domain in in out; do \
+		$(BIN)/disrouter bench run $(BENCH)/lab.parquet --network lab --methods all --domain $$domain \
+			--run-dir $(BENCH)/lab-$$domain && \
+		$(BIN)/disrouter bench report $(BENCH)/lab-$$domain && \
+		$(BIN)/disrouter bench store $(BENCH)/lab-$$domain --table $(BENCH)/lab.parquet \
+			-o benchmarks/runs/lab-$$domain || exit 1; \
+	done
+	@$(BIN)/disrouter bench verify --write

@@ -4,9 +4,9 @@
     disrouter eval --network lab --domain in --seed 2026 --limit 2100 --run-dir runs/in
     python scripts/lab_ceiling.py runs/cards-lab-*/table.parquet runs/in/table.parquet
 
-For every query the rule is told every agent's share of right answers at the query's skill and level, measured on the first
-table, and every agent's confidence, both for free. It answers by whoever is worth most at the paper's cost, by shares
-alone and by gradient-boosted trees over both, fitted on the first table.
+For every query the rule is told every agent's share of right answers at the query's skill and level, measured on the
+first table, and every agent's confidence, both for free. It answers by whoever is worth most at the paper's cost, by
+shares alone and by gradient-boosted trees over both, fitted on the first table.
 """
 
 from __future__ import annotations

@@ -23,8 +23,10 @@ LAYERS = (
     {"agents"},
     {"config", "networks"},
     {"evaluation"},
+    {"baselines", "online"},
     {"training"},
     {"lab"},
+    {"bench", "gateway", "conformance"},
     {"cli"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}

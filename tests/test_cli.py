@@ -131,11 +131,21 @@ def test_help_opens_with_two_commands_to_try() -> None:
     assert 'disrouter ask "357+246" --trace' in opening
 
 
+@pytest.mark.parametrize("command", ["ask", "agents", "train", "init", "traces"])
+def test_examples_in_help_stand_on_lines_of_their_own(command: str) -> None:
+    shown = run(command, "--help").stdout.partition("Options:")[0]
+
+    assert shown.count("\n    disrouter ") >= 2
+
+
 def test_commands_are_listed_in_the_order_of_use() -> None:
     listed = run("--help").stdout.partition("Commands:")[2].split("\n")
 
-    told = "demo ask eval ladder tune profile train calibrate cards agents recipes lab"
-    assert [line.split()[0] for line in listed if line.strip()] == told.split()
+    serving = ["init", "serve", "keys", "traces", "conformance"]
+    measuring = ["eval", "bench", "ladder", "tune", "drift"]
+    training = ["profile", "train", "calibrate", "cards"]
+    order = ["demo", "ask", *serving, *measuring, *training, "agents", "recipes", "lab"]
+    assert [line.split()[0] for line in listed if line.strip()] == order
 
 
 def test_without_a_command_the_help_is_talk_and_the_call_has_failed() -> None:

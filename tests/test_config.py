@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 import disrouter
 from disrouter.agents import RecordedAgent, TransformersAgent
+from disrouter.agents.openai_compatible import OpenAICompatibleAgent, Patience
 from disrouter.config import embedded_networks, load
 from disrouter.errors import ConfigError
 from disrouter.network import Limits
 from disrouter.policies import OwnWord, PaperThreshold, Threshold
-from disrouter.types import Query, QueryPrice, Scenario, Seconds, TokenPrice
+from disrouter.types import Query, QueryPrice, Scenario, Seconds, Serving, TokenPrice
 from disrouter.utility import BALANCE, COST_FIRST
 
 A = "{name: a, backend: transformers, model: model, price: {cost: 0.1}}"
@@ -202,15 +203,16 @@ def test_all_problems_of_a_file_are_reported_at_once(folder: Path) -> None:
 
     assert found == [
         "line 13: key 'scenario' is already given in line 9; keep one",
-        "agents[0].backend: 'transformer' is not allowed; give 'transformers' (a model on this machine) or 'recorded' "
-        "(an outcome table)",
+        "agents[0].backend: 'transformer' is not allowed; give 'transformers' (a model on this machine), 'openai' "
+        "(behind an OpenAI-compatible server) or 'recorded' (an outcome table)",
         "agents[0].price.cost: -0.2 is not allowed; give a number from 0 to 1, the normalised cost per query",
-        "agents[1].model: missing; give a folder or table relative to the network file, or 'lab:agent-1' for a shipped "
-        "checkpoint",
+        "agents[1].model: missing; give a folder or table relative to the network file, 'lab:agent-1' for a shipped "
+        "checkpoint, or with the backend 'openai' the model's name on its server",
         "agents[1].price.look_share: 2 is not allowed; give a number from 0 to 1, the share of the cost that a look "
         "takes (default 0.1)",
-        "agents[1].modle: unknown key; known: name, backend, model, price, self_assessment, context_length, "
-        "max_tokens, rejection, scenario_prompt, card, seconds, always_answers; did you mean 'model'?",
+        "agents[1].modle: unknown key; known: name, backend, model, price, base_url, api_key_env, hop_secret_env, "
+        "self_assessment, context_length, max_tokens, rejection, scenario_prompt, card, seconds, always_answers, "
+        "timeouts, retries, concurrency, queue, breaker; did you mean 'model'?",
         "limits.max_hops: 0 is not allowed; give a whole number from 1, the most agents asked per query",
         "scenaro: unknown key; known: name, agents, cost_unit, edges, policy, scenario, limits; did you mean "
         "'scenario'?",
@@ -281,7 +283,7 @@ def test_a_wrong_value_at_the_top_is_one_problem(folder: Path, more: str, proble
         ("price: {cost: 0.1}, context_length: 0", "agents[0].context_length: 0 is not allowed"),
         ("price: {cost: 0.1}, scenario_prompt: 1", "agents[0].scenario_prompt: 1 is not allowed; give true"),
         ("price: {cost: 0.1}, rejection: ''", "agents[0].rejection: '' is not allowed"),
-        ("price: {cost: 0.1}, self_assessment: text", "agents[0].self_assessment: 'text' is not allowed; give 'token'"),
+        ("price: {cost: 0.1}, self_assessment: word", "agents[0].self_assessment: 'word' is not allowed; give 'token'"),
         ("price: {cost: 0.1}, always_answers: false", "edges: agent 'a' is declared always_answers: false"),
         ("price: {cost: 0.1}, model: 'lab:agent-9'", "agents[0].model: Unknown lab model 'agent-9'"),
         ("price: {cost: 0.1}, backend: recorded, model: none.parquet", "agents[0].model: There is no outcome table"),
@@ -403,3 +405,77 @@ def test_examples_lack_nothing_but_the_models(path: Path) -> None:
         _, *lines = str(error).splitlines()
         assert lines
         assert all(".model: Model folder" in line and "does not exist" in line for line in lines)
+
+
+# Agents behind servers
+
+SERVER = "name: a, backend: openai, model: m, price: {cost: 0.1}"
+
+
+def test_an_agent_behind_a_server_has_what_the_file_says_and_asks_nobody_while_loading(folder: Path) -> None:
+    path = folder / "network.yaml"
+    path.write_text(
+        f"""
+        name: n
+        agents:
+          - {{{SERVER}, base_url: "http://127.0.0.1:9/v1/", api_key_env: SOME_KEY, self_assessment: prompt, retries: 3,
+             timeouts: {{first_token: 7}}, concurrency: 2, queue: 0, breaker: {{failures: 1, seconds: 3}}}}
+        """
+    )
+
+    agent = load(path).agents["a"]
+
+    assert isinstance(agent, OpenAICompatibleAgent)
+    assert (agent.model, agent.self_assessment, agent.api_key_env) == ("m", "prompt", "SOME_KEY")
+    assert agent.patience == Patience(connect=5, first_token=7, stall=60, total=600, retries=3)
+    assert agent.card.serving == Serving(concurrency=2, queue=0, failures=1, pause=3)
+
+
+def test_an_agent_behind_a_server_answers_without_self_assessment_unless_the_file_says_otherwise(folder: Path) -> None:
+    path = folder / "network.yaml"
+    path.write_text(f'name: n\nagents:\n  - {{{SERVER}, base_url: "http://127.0.0.1:9/v1"}}\n')
+
+    agent = load(path).agents["a"]
+
+    assert isinstance(agent, OpenAICompatibleAgent)
+    assert (agent.self_assessment, agent.scenario_prompt, agent.max_tokens) == ("none", False, None)
+    assert agent.card.serving.concurrency == 256
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (SERVER, "agents[0].base_url: missing"),
+        (SERVER + ", base_url: 'ftp://x'", "agents[0].base_url: it is no plain http or https address"),
+        (SERVER + ", base_url: 'http://me:pw@x/v1'", "agents[0].base_url: it holds a user name or a password"),
+        (SERVER + ", base_url: 'http://x/v1', api_key_env: 'sk-123'", "agents[0].api_key_env: 'sk-123' is not allowed"),
+        (SERVER + ", base_url: 'http://x/v1', self_assessment: head", "agents[0].self_assessment: 'head' does not go"),
+        (SERVER + ", base_url: 'http://x/v1', timeouts: {total: 0}", "agents[0].timeouts.total: 0 is not allowed"),
+        (SERVER + ", base_url: 'http://x/v1', timeouts: {wait: 1}", "agents[0].timeouts.wait: unknown key"),
+        (SERVER + ", base_url: 'http://x/v1', retries: 11", "agents[0].retries: 11 is not allowed"),
+        (SERVER + ", base_url: 'http://x/v1', concurrency: 0", "agents[0].concurrency: 0 is not allowed"),
+        (SERVER + ", base_url: 'http://x/v1', breaker: {failures: 0}", "agents[0].breaker.failures: 0 is not allowed"),
+    ],
+)
+def test_a_wrong_entry_of_an_agent_behind_a_server_is_one_problem(entry: str, message: str, folder: Path) -> None:
+    (found,) = problems(folder, f"name: n\nagents:\n  - {{{entry}}}\n")
+
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize("key", ["base_url: 'http://x/v1'", "api_key_env: K", "retries: 2", "timeouts: {total: 3}"])
+def test_keys_of_servers_go_with_servers_only(key: str, folder: Path) -> None:
+    entry = f"name: a, backend: transformers, model: 'lab:agent-1', price: {{cost: 0.1}}, {key}"
+
+    (found,) = problems(folder, f"name: n\nagents:\n  - {{{entry}}}\n")
+
+    assert found == f"agents[0].{key.partition(':')[0]}: goes with the backend 'openai' only; remove it"
+
+
+@pytest.mark.parametrize("assessment", ["text", "prompt"])
+def test_self_assessment_by_words_goes_with_servers_only(assessment: str, folder: Path) -> None:
+    entry = f"name: a, backend: transformers, model: 'lab:agent-1', price: {{cost: 0.1}}, self_assessment: {assessment}"
+
+    (found,) = problems(folder, f"name: n\nagents:\n  - {{{entry}}}\n")
+
+    assert found.endswith("does not go with the backend 'transformers'; give token, head, none")

@@ -95,7 +95,7 @@ def test_the_versions_that_are_pinned_satisfy_what_the_project_asks_for() -> Non
     }
     used = [
         *project["dependencies"],
-        *(r for e in ("local", "eval", "train", "dev") for r in project["optional-dependencies"][e]),
+        *(r for e in ("local", "eval", "train", "gateway", "dev") for r in project["optional-dependencies"][e]),
     ]
     asked = {canonicalize_name(r.name): r.specifier for r in map(Requirement, used) if r.name != "disrouter"}
 

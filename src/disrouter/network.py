@@ -19,6 +19,7 @@ from disrouter.types import (
     Agent,
     AgentCard,
     Completion,
+    Delta,
     Hop,
     Look,
     Price,
@@ -217,18 +218,24 @@ class Network:
         raise AssertionError("a walk ends in a trace")
 
     def stream(
-        self, query: Query, scenario: ScenarioLike | None = None, sampling: Sampling = GREEDY
-    ) -> AsyncGenerator[str | Hop | Trace, None]:
+        self,
+        query: Query,
+        scenario: ScenarioLike | None = None,
+        sampling: Sampling = GREEDY,
+        *,
+        pieces: bool = True,
+    ) -> AsyncGenerator[str | Delta | Hop | Trace, None]:
         """Send a query through the network and yield what happens: hops, text, and the trace at the end.
 
         A rejection or failure is yielded as it settles; then the answer's text as it is written (from its first piece
-        on the query stays with that agent), the answering hop, and the trace.
+        on the query stays with that agent), the answering hop, and the trace. Without ``pieces`` the answer is in the
+        trace only, and an agent that breaks in the middle of it is passed over like any other.
 
         Raises:
             UsageError: An agent cannot be used at all.
             RunError: An agent broke after its answer had begun, or the policy passed to no successor.
         """
-        return self._walk(query, scenario, sampling, streaming=True)
+        return self._walk(query, scenario, sampling, streaming=pieces)
 
     def ask(self, query: Query | str, scenario: ScenarioLike | None = None, sampling: Sampling = GREEDY) -> Trace:
         """Route one query and wait for its trace; for scripts and the prompt.
@@ -253,7 +260,7 @@ class Network:
 
     async def answer(
         self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling
-    ) -> AsyncIterator[str | Completion]:
+    ) -> AsyncIterator[str | Delta | Completion]:
         """Stream the answer of the inner route; its usage is that of every agent asked.
 
         Raises:
@@ -261,7 +268,7 @@ class Network:
         """
         async with aclosing(self.stream(query, scenario, sampling)) as events:
             async for event in events:
-                if isinstance(event, str):
+                if isinstance(event, str | Delta):
                     yield event
                 elif isinstance(event, Trace):
                     if event.answer is None:
@@ -271,11 +278,13 @@ class Network:
                         usage=event.usage,
                         seconds=event.seconds,
                         first_token_seconds=event.first_token_seconds,
+                        finish_reason=event.completion.finish_reason if event.completion else "stop",
+                        body=event.completion.body if event.completion else None,
                     )
 
     def _walk(
         self, query: Query, scenario: ScenarioLike | None, sampling: Sampling, *, streaming: bool
-    ) -> AsyncGenerator[str | Hop | Trace, None]:
+    ) -> AsyncGenerator[str | Delta | Hop | Trace, None]:
         chosen = self.scenario if scenario is None else _scenario(scenario)
         return Walk(self, query, chosen, sampling, streaming=streaming).run()
 

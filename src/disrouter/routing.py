@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from disrouter.errors import AgentError, DisrouterError, InterruptedRunError, RunError, UsageError
 from disrouter.policies import Accept, Pass, Recall, Verdict, View
-from disrouter.types import Completion, Hop, Look, Price, Query, Sampling, Scenario, Trace, Usage
+from disrouter.types import Completion, Delta, Hop, Look, Price, Query, Sampling, Scenario, Trace, Usage
 
 if TYPE_CHECKING:
     from disrouter.network import Limits, Network
@@ -103,12 +103,27 @@ class Walk:
         self.rejected: dict[str, Look] = {}
         self.consulted = 0
         self.prompt_tokens = 0
-        self.text: str | None = None
+        self.completion: Completion | None = None
+        self.looks: list[Look] = []
         self.started = 0.0
 
-    async def run(self) -> AsyncGenerator[str | Hop | Trace, None]:
-        """Yield hops as they settle, the answer's text if streaming, and the trace at the end."""
+    @property
+    def text(self) -> str | None:
+        """The answer's text, once there is one."""
+        return None if self.completion is None else self.completion.text
+
+    async def run(self) -> AsyncGenerator[str | Delta | Hop | Trace, None]:
+        """Yield hops as they settle, the answer's pieces if streaming, and the trace at the end."""
         self.started = time.perf_counter()
+        try:
+            async with aclosing(self._run()) as events:
+                async for event in events:
+                    yield event
+        finally:
+            for look in self.looks:
+                await _let_go(look)
+
+    async def _run(self) -> AsyncGenerator[str | Delta | Hop | Trace, None]:
         name: str | None = self.network.entry
         while name is not None:
             verdict = await self._consult(name)
@@ -134,7 +149,13 @@ class Walk:
                     yield event
             if self.text is not None:
                 break
-        yield Trace(query_id=self.query.id, scenario=self.scenario, hops=tuple(self.hops), answer=self.text)
+        yield Trace(
+            query_id=self.query.id,
+            scenario=self.scenario,
+            hops=tuple(self.hops),
+            answer=self.text,
+            completion=self.completion,
+        )
 
     async def _consult(self, name: str) -> _Answers | str | None:
         """Let one agent look and decide: it answers, or its hop is settled and the next agent's name returned."""
@@ -142,7 +163,7 @@ class Walk:
         agent = self.network.agents[name]
         look = await self._guarded(self._look(name))
         if isinstance(look, _Broken):
-            self.hops.append(Hop(agent=name, decision="failure", reason=look.reason))
+            self.hops.append(Hop(agent=name, decision="failure", reason=look.reason, cause=look.cause))
             return self._next_after_failure(name)
         self.prompt_tokens = max(self.prompt_tokens, look.usage.prompt_tokens)
         verdict = self._verdict(name, look)
@@ -168,10 +189,12 @@ class Walk:
         self.hops.append(rejection)
         if isinstance(verdict, Recall):
             return _Answers(verdict.agent, self.rejected[verdict.agent], reason="recall")
+        await _let_go(look)
         return verdict.to
 
     async def _look(self, name: str) -> Look:
         look = await self.network.agents[name].look(self.query, self.scenario)
+        self.looks.append(look)
         if look.confidence is not None and not 0.0 <= look.confidence <= 1.0:
             raise AgentError(f"Confidence {look.confidence} of agent '{name}' is no probability from 0 to 1.")
         return look
@@ -206,7 +229,7 @@ class Walk:
             )
         return verdict
 
-    async def _answer(self, name: str, look: Look, *, reason: str | None) -> AsyncGenerator[str | Hop, None]:
+    async def _answer(self, name: str, look: Look, *, reason: str | None) -> AsyncGenerator[str | Delta | Hop, None]:
         """Let one agent answer. Its last event is the settled hop; :attr:`text` stays None if the agent broke."""
         price = self.network.agents[name].card.price
         looked = Hop(
@@ -223,8 +246,8 @@ class Walk:
             looked = replace(looked, usage=Usage(), cost=0.0, seconds=0.0)
         begun = False
         async with aclosing(self._pieces(name, look)) as pieces:
-            while isinstance(piece := await self._guarded(anext(pieces)), str):
-                if self.streaming and piece:
+            while isinstance(piece := await self._guarded(anext(pieces)), str | Delta):
+                if self.streaming and piece != "":
                     begun = True
                     yield piece
         if isinstance(piece, _Broken):
@@ -234,11 +257,11 @@ class Walk:
                     hint="ask again; an answer that is not streamed may pass to another agent",
                 ) from piece.cause
             # What a broken answer used beyond the look is unknown, so only the look is charged.
-            hop = replace(looked, reason=piece.reason)
+            hop = replace(looked, reason=piece.reason, cause=piece.cause)
         else:
             if self.streaming and piece.text and not begun:
                 yield piece.text
-            self.text = piece.text
+            self.completion = piece
             hop = replace(
                 looked,
                 decision="answer",
@@ -253,11 +276,11 @@ class Walk:
         self.hops.append(hop)
         yield hop
 
-    async def _pieces(self, name: str, look: Look) -> AsyncGenerator[str | Completion, None]:
+    async def _pieces(self, name: str, look: Look) -> AsyncGenerator[str | Delta | Completion, None]:
         stream = self.network.agents[name].answer(self.query, self.scenario, look, self.sampling)
         try:
             async for piece in stream:
-                if not isinstance(piece, str | Completion):
+                if not isinstance(piece, str | Delta | Completion):
                     raise AgentError(f"Agent '{name}' answered with {type(piece).__name__}, neither text nor the end.")
                 yield piece
                 if isinstance(piece, Completion):
@@ -319,6 +342,13 @@ class Walk:
             affordable = max_cost is None or paid + self._cost_of_recall(name) <= max_cost + ROUNDING
             if self.text is None and affordable:
                 yield name
+
+
+async def _let_go(look: Look) -> None:
+    """Give back what a look still holds, say a connection on which its answer has begun."""
+    close = getattr(look.state, "aclose", None)
+    if close is not None:
+        await close()
 
 
 def _reason(error: Exception, query: Query) -> str:

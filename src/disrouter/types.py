@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from disrouter.competence import Competence
 
@@ -16,16 +16,19 @@ __all__ = [
     "AgentCard",
     "Completion",
     "DecisionKind",
+    "Delta",
     "Hop",
     "Look",
     "Message",
     "Price",
     "Query",
     "QueryPrice",
+    "Request",
     "Role",
     "Sampling",
     "Scenario",
     "Seconds",
+    "Serving",
     "TokenPrice",
     "Trace",
     "Usage",
@@ -46,6 +49,23 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """How a query came in over HTTP, for agents that can forward it as it was sent."""
+
+    body: Mapping[str, Any]
+    """The fields of a chat completion request, those this project does not know included. Never changed."""
+
+    streaming: bool = False
+    """Whether the answer goes out while it is written."""
+
+    deadline: float | None = None
+    """When the caller stops waiting, on the clock of :func:`time.monotonic`."""
+
+    via: tuple[str, ...] = ()
+    """Gateways that the query has come through, the first one first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """What the user asks; in an evaluation also the reference answer and where the query comes from."""
 
@@ -62,6 +82,9 @@ class Query:
 
     level: int | None = None
     """Graded difficulty within the dataset, 1 the easiest, where it is known."""
+
+    request: Request | None = field(default=None, repr=False, compare=False)
+    """The request that the query came in, where there is one. Opaque to routing."""
 
     @classmethod
     def from_text(cls, text: str, *, id: str = "query") -> Query:
@@ -154,6 +177,23 @@ class Seconds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """How much of an agent a service asks for at once, and when it leaves the agent alone for a while."""
+
+    concurrency: int = 64
+    """Most queries that it works on at a time."""
+
+    queue: int = 256
+    """Most queries that wait for it; one more is turned away."""
+
+    failures: int = 5
+    """Own failures in a row after which it is not asked for a while."""
+
+    pause: float = 10.0
+    """Seconds until it is tried again with one query."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentCard:
     """What others may know about an agent without running it."""
 
@@ -174,6 +214,9 @@ class AgentCard:
 
     details: Mapping[str, str] = field(default_factory=dict)
     """Free text for people: backend, model, device."""
+
+    serving: Serving = Serving()
+    """How much of it a gateway asks for at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +242,22 @@ class Look:
     seconds: float = 0.0
 
     state: object | None = field(default=None, repr=False, compare=False)
-    """Whatever the agent wants to reuse for answering (say, the prefill). Opaque to everyone else."""
+    """Whatever the agent wants to reuse for answering (say, the prefill). Opaque to everyone else. What must be let
+    go of when the query moves on (an open connection) has an ``aclose``, which routing awaits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of an answer from a server, with all that the server sent: tool calls, log-probabilities, choices."""
+
+    text: str
+    """The text it adds to the answer."""
+
+    chunks: tuple[dict[str, Any], ...] = field(default=(), repr=False, compare=False)
+    """The server's stream chunks. Opaque to routing; whoever receives them may change them."""
+
+    agent: str | None = None
+    """Who says it, where that is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +271,9 @@ class Completion:
 
     first_token_seconds: float | None = None
     """Seconds of the answer until its first text, where it was streamed and timed."""
+
+    body: dict[str, Any] | None = field(default=None, repr=False, compare=False)
+    """The server's whole reply, where the answer did not stream. Opaque to routing."""
 
 
 @runtime_checkable
@@ -232,7 +293,7 @@ class Agent(Protocol):
 
     def answer(
         self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling
-    ) -> AsyncIterator[str | Completion]:
+    ) -> AsyncIterator[str | Delta | Completion]:
         """Stream the answer as text deltas, ending in exactly one :class:`Completion`.
 
         ``look`` is what :meth:`look` returned for this query and scenario, so that its work can be reused.
@@ -262,6 +323,9 @@ class Hop:
     reason: str | None = None
     """Why, where that is not the policy's plain word: the failure's message, a limit that was reached."""
 
+    cause: Exception | None = field(default=None, repr=False, compare=False)
+    """What a failing agent raised, for callers that must tell kinds of failures apart. Never stored."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
@@ -275,6 +339,9 @@ class Trace:
 
     score: float | None = None
     """Quality in [0, 1] where a grader has judged the answer."""
+
+    completion: Completion | None = field(default=None, repr=False, compare=False)
+    """How the answer ended, as its agent gave it. Never stored."""
 
     @property
     def agent(self) -> str | None:

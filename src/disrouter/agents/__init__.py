@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from disrouter.agents.fakes import Script, ScriptedAgent
 
 if TYPE_CHECKING:
+    from disrouter.agents.openai_compatible import OpenAICompatibleAgent
     from disrouter.agents.recorded import RecordedAgent
     from disrouter.agents.transformers import TransformersAgent
 
-__all__ = ["RecordedAgent", "Script", "ScriptedAgent", "TransformersAgent"]
+__all__ = ["OpenAICompatibleAgent", "RecordedAgent", "Script", "ScriptedAgent", "TransformersAgent"]
 
 _MODULE_OF = {
+    "OpenAICompatibleAgent": "disrouter.agents.openai_compatible",
     "RecordedAgent": "disrouter.agents.recorded",
     "TransformersAgent": "disrouter.agents.transformers",
 }

@@ -84,6 +84,14 @@ class TransformersAgent:
         """What others may know about this agent."""
         return self._card
 
+    async def warm(self) -> None:
+        """Load the model now instead of at the first look.
+
+        Raises:
+            ModelError: The model cannot be loaded.
+        """
+        await asyncio.to_thread(self._warm)
+
     async def look(self, query: Query, scenario: Scenario) -> Look:
         """Judge the own chance of answering right from one prefill, which the look keeps for the answer.
 
@@ -197,6 +205,11 @@ class TransformersAgent:
             except ContextError as error:
                 return error
         return None
+
+    def _warm(self) -> None:
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._load()
 
     def _look(self, query: Query, scenario: Scenario) -> Look:
         with self._running(query) as runtime:

@@ -15,14 +15,21 @@ from disrouter.cli._errors import Program
 from disrouter.cli._options import examples_as_typed
 from disrouter.cli.agents import agents
 from disrouter.cli.ask import ask
+from disrouter.cli.bench import bench
 from disrouter.cli.calibrate import calibrate
 from disrouter.cli.cards import cards
+from disrouter.cli.conformance import conformance
 from disrouter.cli.demo import demo
+from disrouter.cli.drift import drift
 from disrouter.cli.eval import evaluate
+from disrouter.cli.init import init
+from disrouter.cli.keys import keys
 from disrouter.cli.lab import lab
 from disrouter.cli.ladder import ladder
 from disrouter.cli.profile import profile
 from disrouter.cli.recipes import recipes
+from disrouter.cli.serve import serve
+from disrouter.cli.traces import traces
 from disrouter.cli.train import train
 from disrouter.cli.tune import tune
 
@@ -43,7 +50,11 @@ def cli(traceback: bool) -> None:
     """
 
 
-for command in (demo, ask, evaluate, ladder, tune, profile, train, calibrate, cards, agents, recipes, lab):
+COMMANDS = (
+    *(demo, ask, init, serve, keys, traces, conformance),
+    *(evaluate, bench, ladder, tune, drift, profile, train, calibrate, cards, agents, recipes, lab),
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

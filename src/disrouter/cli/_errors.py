@@ -30,6 +30,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _EXTRA_OF = {
     **dict.fromkeys(("torch", "transformers", "tokenizers", "safetensors"), "local"),
     **dict.fromkeys(("pyarrow", "matplotlib", "scipy", "sklearn"), "eval"),
+    **dict.fromkeys(("aiohttp", "orjson", "prometheus_client", "sqlalchemy", "starlette", "uvicorn"), "gateway"),
     **dict.fromkeys(("accelerate", "datasets", "peft", "trl"), "train"),
 }
 """Which extra brings which package."""

@@ -35,9 +35,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def examples_as_typed(function: F) -> F:
-    """Keep indented paragraphs of a command's docstring, its examples, as they are: click would fill them."""
-    function.__doc__ = re.sub(r"\n\n(?= )", "\n\n\b\n", inspect.cleandoc(function.__doc__ or ""))
+    """Keep the examples in a command's docstring as they are typed: click would fill them.
+
+    Examples are paragraphs that are indented, or whose lines are commands (a formatter takes the indentation away
+    where nothing else follows).
+    """
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    function.__doc__ = "\n\n".join(_as_typed(paragraph) for paragraph in paragraphs)
     return function
+
+
+def _as_typed(paragraph: str) -> str:
+    lines = paragraph.split("\n")
+    if all(re.match(r"disrouter |echo ", line) for line in lines):
+        lines = [f"  {line}" for line in lines]
+    return "\b\n" + "\n".join(lines) if lines[0].startswith(" ") else paragraph
 
 
 def network_option(function: F) -> F:

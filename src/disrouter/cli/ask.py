@@ -110,7 +110,7 @@ def _routed(network: Network, query: Query, scenario: Scenario | None, sampling:
     from contextlib import aclosing
 
     from disrouter.cli._console import printable
-    from disrouter.types import Trace
+    from disrouter.types import Delta, Trace
 
     # What a model writes must not steer a terminal; a file or a pipe gets every character.
     shown = printable if sys.stdout.isatty() else str
@@ -120,8 +120,8 @@ def _routed(network: Network, query: Query, scenario: Scenario | None, sampling:
             return await network.route(query, scenario, sampling)
         async with aclosing(network.stream(query, scenario, sampling)) as events:
             async for event in events:
-                if isinstance(event, str):
-                    click.echo(shown(event), nl=False)
+                if isinstance(event, str | Delta):
+                    click.echo(shown(event if isinstance(event, str) else event.text), nl=False)
                 elif isinstance(event, Trace):
                     if event.answer is not None:
                         click.echo()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from disrouter import _graph
+from disrouter.agents.addresses import server_problem
 from disrouter.agents.folders import check_model_folder
 from disrouter.config.parts import competence_of, model_path, price_of, recordings_of
 from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec
@@ -54,6 +55,7 @@ def _meaning_problems(content: Mapping[Any, Any], folder: Path) -> Iterator[str]
             yield f"agents[{i}].price: {problem}"
         elif spec.price.cost is not None or unit:
             prices[spec.name] = price_of(spec, unit)
+        yield from (f"agents[{i}].{problem}" for problem in _backend_problems(spec))
         yield from (f"agents[{i}].model: {problem}" for problem in _model_problems(spec, folder))
     for key, reader, default in (("policy", policy_of, "own-word"), ("scenario", _scenario, "balance")):
         try:
@@ -114,13 +116,42 @@ def price_problem(price: PriceSpec, *, unit_given: bool) -> str | None:
     return None
 
 
+_ASSESSMENTS = {
+    "transformers": ("token", "head", "none"),
+    "recorded": ("token", "head", "none"),
+    "openai": ("token", "text", "prompt", "none"),
+}
+_OF_SERVERS = ("base_url", "api_key_env", "hop_secret_env", "timeouts", "retries")
+
+
+def _backend_problems(spec: AgentSpec) -> Iterator[str]:
+    """Yield which keys do not go with the backend."""
+    allowed = _ASSESSMENTS[spec.backend]
+    if spec.self_assessment not in allowed:
+        yield (
+            f"self_assessment: '{spec.self_assessment}' does not go with the backend '{spec.backend}'; "
+            f"give {', '.join(allowed)}"
+        )
+    if spec.backend != "openai":
+        yield from (
+            f"{key}: goes with the backend 'openai' only; remove it"
+            for key in _OF_SERVERS
+            if key in spec.model_fields_set
+        )
+    elif spec.base_url is None:
+        yield "base_url: missing; give the server's address with its version, like http://127.0.0.1:8000/v1"
+    elif problem := server_problem(spec.base_url):
+        yield f"base_url: {problem}"
+
+
 def _model_problems(spec: AgentSpec, folder: Path) -> list[str]:
     try:
         if spec.backend == "transformers":
             check_model_folder(model_path(spec.model, folder))
-            competence_of(spec, folder)
-        else:
+        elif spec.backend == "recorded":
             recordings_of(model_path(spec.model, folder), spec.name)
+        # What a server has, only the server knows; but a card that is named must be there.
+        competence_of(spec, folder)
     except MissingExtraError:
         raise  # nothing in the file can mend that
     except DisrouterError as exc:

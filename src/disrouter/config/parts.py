@@ -11,10 +11,13 @@ from disrouter.agents.recorded import RecordedAgent, Recording
 from disrouter.competence import Competence, read_competence
 from disrouter.config.schema import AgentSpec
 from disrouter.errors import ConfigError, DataError, MissingExtraError
-from disrouter.types import Agent, AgentCard, Price, QueryPrice, Seconds, TokenPrice
+from disrouter.types import Agent, AgentCard, Price, QueryPrice, Seconds, Serving, TokenPrice
 
 if TYPE_CHECKING:
     from disrouter.evaluation.outcomes import OutcomeTable
+
+CONCURRENCY = {"transformers": 4, "recorded": 64, "openai": 256}
+"""Queries that agents work on at a time unless their entry says otherwise. Models here take turns token by token."""
 
 __all__ = ["agent_of", "competence_of", "model_path", "price_of", "recordings_of"]
 
@@ -25,19 +28,29 @@ def agent_of(spec: AgentSpec, unit: float | None, folder: Path) -> Agent:
     Raises:
         MissingExtraError: What is needed to read an outcome table is not installed.
     """
-    path = model_path(spec.model, folder)
     card = AgentCard(
         name=spec.name,
         price=price_of(spec, unit),
         context_length=spec.context_length,
-        parameters=count_weights(path) if spec.backend == "transformers" else None,
+        parameters=count_weights(model_path(spec.model, folder)) if spec.backend == "transformers" else None,
         seconds=None if spec.seconds is None else Seconds(look=spec.seconds.look, answer=spec.seconds.answer),
         competence=competence_of(spec, folder),
         details={"backend": spec.backend, "model": spec.model},
+        serving=Serving(
+            concurrency=spec.concurrency or CONCURRENCY[spec.backend],
+            queue=spec.queue,
+            failures=spec.breaker.failures,
+            pause=spec.breaker.seconds,
+        ),
     )
+    if spec.backend == "openai":
+        return _agent_behind_a_server(spec, card)
+    path = model_path(spec.model, folder)
     if spec.backend == "recorded":
         return RecordedAgent(card, recordings_of(path, spec.name))
     from disrouter.agents.transformers import TransformersAgent
+
+    assert spec.self_assessment in ("token", "head", "none")  # checked before
 
     return TransformersAgent(
         card,
@@ -56,16 +69,39 @@ def competence_of(spec: AgentSpec, folder: Path) -> Competence | None:
         ModelError: The card cannot be used, or was measured on another model.
         ConfigError: There is no card where the entry says there is one.
     """
-    model = model_path(spec.model, folder)
-    digest = partial(agent_digest, model) if spec.backend == "transformers" else None
+    local = spec.backend == "transformers"
+    digest = partial(agent_digest, model_path(spec.model, folder)) if local else None
     if spec.card is None:
-        return read_competence(model, model=digest) if model.is_dir() else None
+        return read_competence(model_path(spec.model, folder), model=digest) if local else None
     found = read_competence(folder / spec.card, model=digest)
     if found is None:
         raise ConfigError(
             f"There is no agent card at '{folder / spec.card}'.", hint="measure one with `disrouter cards fit`"
         )
     return found
+
+
+def _agent_behind_a_server(spec: AgentSpec, card: AgentCard) -> Agent:
+    try:
+        from disrouter.agents.openai_compatible import OpenAICompatibleAgent, Patience
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError.of("Backend 'openai'", "gateway") from exc
+
+    given, assessment = spec.model_fields_set, spec.self_assessment
+    assert spec.base_url is not None and assessment != "head"  # checked before
+    return OpenAICompatibleAgent(
+        card,
+        model=spec.model,
+        base_url=spec.base_url,
+        api_key_env=spec.api_key_env,
+        # A model that somebody else serves was, as long as nothing is said, not trained for ours.
+        self_assessment=assessment if "self_assessment" in given else "none",
+        rejection=spec.rejection,
+        scenario_prompt=spec.scenario_prompt if "scenario_prompt" in given else False,
+        max_tokens=spec.max_tokens if "max_tokens" in given else None,
+        patience=Patience(**spec.timeouts.model_dump(), retries=spec.retries),
+        hop_secret_env=spec.hop_secret_env,
+    )
 
 
 def price_of(spec: AgentSpec, unit: float | None) -> Price:

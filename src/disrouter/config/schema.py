@@ -11,7 +11,16 @@ from pydantic import Field
 
 from disrouter.config.sentences import Spec
 
-__all__ = ["AgentSpec", "LimitsSpec", "Name", "NetworkSpec", "PriceSpec", "SecondsSpec"]
+__all__ = [
+    "AgentSpec",
+    "BreakerSpec",
+    "LimitsSpec",
+    "Name",
+    "NetworkSpec",
+    "PriceSpec",
+    "SecondsSpec",
+    "TimeoutsSpec",
+]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=100)]
 
@@ -37,22 +46,58 @@ class SecondsSpec(Spec):
     answer: float = Field(0.0, ge=0, description="a number from 0, the seconds of an answer after the look")
 
 
+class TimeoutsSpec(Spec):
+    """How long an agent behind a server may take, in seconds."""
+
+    connect: float = Field(5.0, gt=0, le=600, description="a number above 0, seconds until a connection is there")
+    first_token: float = Field(
+        60.0, gt=0, le=3600, description="a number above 0, seconds until a look or the first token is there"
+    )
+    stall: float = Field(
+        60.0, gt=0, le=3600, description="a number above 0, seconds between two pieces of a streamed answer"
+    )
+    total: float = Field(600.0, gt=0, le=86400, description="a number above 0, seconds until an answer is complete")
+
+
+class BreakerSpec(Spec):
+    """When an agent that keeps failing is left alone."""
+
+    failures: int = Field(5, ge=1, description="a whole number from 1, failures in a row after which it is left alone")
+    seconds: float = Field(10.0, gt=0, le=3600, description="a number above 0, seconds until it is tried again")
+
+
 class AgentSpec(Spec):
     """One agent of a network file."""
 
     name: Name = Field(description="a name of up to 100 letters, digits and . _ : / -, starting with a letter or digit")
-    backend: Literal["transformers", "recorded"] = Field(
-        description="'transformers' (a model on this machine) or 'recorded' (an outcome table)"
+    backend: Literal["transformers", "recorded", "openai"] = Field(
+        description="'transformers' (a model on this machine), 'openai' (behind an OpenAI-compatible server) or "
+        "'recorded' (an outcome table)"
     )
     model: str = Field(
         min_length=1,
-        description="a folder or table relative to the network file, or 'lab:agent-1' for a shipped checkpoint",
+        description="a folder or table relative to the network file, 'lab:agent-1' for a shipped checkpoint, or with "
+        "the backend 'openai' the model's name on its server",
     )
     price: PriceSpec = Field(description="{cost, look_share} per query, or {input, output} per million tokens")
-    self_assessment: Literal["token", "head", "none"] = Field(
+    base_url: str | None = Field(
+        None, max_length=2000, description="the server's address with its version, like http://127.0.0.1:8000/v1"
+    )
+    api_key_env: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="the name of the environment variable that holds the server's key; never the key itself",
+    )
+    hop_secret_env: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="the name of the environment variable with the secret shared with a server that is a DiSRouter",
+    )
+    self_assessment: Literal["token", "head", "text", "prompt", "none"] = Field(
         "token",
-        description="'token' (confidence from the first token), 'head' (from the confidence head beside the model) or "
-        "'none' (always willing to answer)",
+        description="'token' (confidence from the first token), 'head' (from the confidence head beside the model), "
+        "'text' (the rejection text at the beginning of the answer), 'prompt' (the model is asked in words) or 'none' "
+        "(always willing to answer)",
     )
     context_length: int | None = Field(None, ge=1, description="a whole number from 1, in tokens")
     max_tokens: int = Field(512, ge=1, description="a whole number from 1, the most tokens of an answer")
@@ -69,6 +114,15 @@ class AgentSpec(Spec):
     always_answers: bool | None = Field(
         None, description="true (answers whatever the policy says) or false (must be able to pass on)"
     )
+    timeouts: TimeoutsSpec = Field(
+        TimeoutsSpec(), description="a mapping with connect, first_token, stall or total, in seconds"
+    )
+    retries: int = Field(1, ge=0, le=10, description="a whole number from 0 to 10, attempts after the first")
+    concurrency: int | None = Field(
+        None, ge=1, description="a whole number from 1, the most queries a gateway has the agent work on at a time"
+    )
+    queue: int = Field(256, ge=0, description="a whole number from 0, the most queries that wait for the agent")
+    breaker: BreakerSpec = Field(BreakerSpec(), description="a mapping with failures and seconds")
 
 
 class LimitsSpec(Spec):

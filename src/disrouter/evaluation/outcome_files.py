@@ -15,7 +15,7 @@ from disrouter.errors import DataError
 from disrouter.evaluation.outcomes import CELLS, OutcomeTable
 from disrouter.files import replacing
 
-__all__ = ["SCHEMA", "SCHEMA_VERSION", "read_table", "with_timings", "write_table", "write_timings"]
+__all__ = ["SCHEMA", "SCHEMA_VERSION", "read_table", "table_of", "with_timings", "write_table", "write_timings"]
 
 SCHEMA_VERSION = 1
 
@@ -99,12 +99,21 @@ def read_table(path: Path) -> OutcomeTable:
             hint="evaluate again, or use the release that wrote it",
         )
     try:
-        return OutcomeTable.of_columns(_columns(read, path))
+        return table_of(read)
     except DataError as exc:
         raise DataError(f"'{path}': {exc.message}", hint=exc.hint) from exc
 
 
-def _columns(read: pa.Table, path: Path) -> dict[str, Any]:
+def table_of(read: pa.Table) -> OutcomeTable:
+    """Return the outcome table of columns that were read, whatever else stands beside them.
+
+    Raises:
+        DataError: A column is missing or of another type, or the table is unusable.
+    """
+    return OutcomeTable.of_columns(_columns(read))
+
+
+def _columns(read: pa.Table) -> dict[str, Any]:
     """Return the columns as numpy arrays, in the form :meth:`OutcomeTable.of_columns` takes."""
     missing = [name for name in SCHEMA.names if name not in read.schema.names]
     if missing:

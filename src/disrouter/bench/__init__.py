@@ -1,0 +1,3 @@
+"""The bench: routing methods compared on the same queries, decisions sealed before scores are joined."""
+
+from __future__ import annotations

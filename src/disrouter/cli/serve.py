@@ -1,0 +1,129 @@
+"""``disrouter serve``: the gateway, until it is told to end."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from disrouter.cli._options import at_least, examples_as_typed, network_of, network_option, policy_option
+from disrouter.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from disrouter.network import Network
+
+__all__ = ["serve"]
+
+
+@click.command()
+@network_option
+@policy_option
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option("--store", metavar="FILE|URL", help="Where routes and keys are kept: a SQLite file, or postgresql://….")
+@click.option("--require-keys", is_flag=True, help="Let nobody in without a key, even while there is none.")
+@click.option("--keep-texts", is_flag=True, help="Keep queries and answers with the routes. Nobody does unless asked.")
+@click.option("--no-dashboard", is_flag=True, help="Serve no pages.")
+@click.option(
+    "--deadline",
+    type=float,
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    callback=at_least(0.001),
+    help="Most time of a request.",
+)
+@click.option(
+    "--max-body",
+    type=float,
+    default=20.0,
+    show_default=True,
+    metavar="MIB",
+    callback=at_least(0.001),
+    help="Largest request.",
+)
+@click.option(
+    "--max-requests",
+    type=click.IntRange(1),
+    default=4096,
+    show_default=True,
+    metavar="N",
+    help="Most requests at once.",
+)
+@click.option(
+    "--drain",
+    type=float,
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    callback=at_least(0.0),
+    help="Time that requests have to end at SIGTERM.",
+)
+@click.option(
+    "--hop-secret-env", metavar="NAME", help="Variable with the secret shared with gateways that ask this one."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
+@examples_as_typed
+def serve(
+    network_name: str,
+    policy: str | None,
+    host: str,
+    port: int,
+    store: str | None,
+    require_keys: bool,
+    keep_texts: bool,
+    no_dashboard: bool,
+    deadline: float,
+    max_body: float,
+    max_requests: int,
+    drain: float,
+    hop_secret_env: str | None,
+    verbose: bool,
+) -> None:
+    """Serve a network behind one OpenAI-compatible address.
+
+    disrouter serve
+    disrouter serve --network network.yaml --port 9000
+
+    SIGTERM ends it when every accepted request is answered; SIGHUP reads the network file again.
+    """
+    try:
+        from disrouter.gateway import ControlOptions, Keeping, Settings, open_control
+        from disrouter.gateway.server import quiet_logs
+        from disrouter.gateway.server import serve as run
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError.of("`disrouter serve`", "gateway") from exc
+
+    def read() -> Network:
+        return network_of(network_name, policy=policy)
+
+    network = read()
+    quiet_logs(logging.INFO if verbose else logging.WARNING)
+    keeping = Keeping(texts=keep_texts)
+    options = ControlOptions(store=store, keys_required=require_keys, dashboard=not no_dashboard, keeping=keeping)
+    settings = Settings(
+        largest_body=int(max_body * 2**20),
+        deadline=deadline,
+        most_in_flight=max_requests,
+        keep_texts=keep_texts,
+        hop_secret_env=_variable(hop_secret_env),
+    )
+
+    def ready(actual: int) -> None:
+        name = f"[{host}]" if ":" in host else host
+        click.echo(f"Network '{network.name}' is served at http://{name}:{actual}/v1", err=True)
+        if not no_dashboard:
+            click.echo(f"Dashboard: http://{name}:{actual}/", err=True)
+
+    control = open_control(options, agents=tuple(network.agents))
+    run(network, control, settings, host=host, port=port, drain=drain, read=read, ready=ready)
+
+
+def _variable(name: str | None) -> str | None:
+    if name is not None and not os.environ.get(name):
+        raise UsageError(f"--hop-secret-env {name}: that variable is not set.", hint=f"export {name}=…")
+    return name

@@ -1,0 +1,340 @@
+"""The gateway: one OpenAI-compatible endpoint in front of a network of agents.
+
+    gateway = Gateway(disrouter.load("network.yaml"))
+    app = gateway.app()          # any ASGI server runs it
+
+The app decides by ``scope["path"]`` only, and answers every failure in the shape OpenAI's clients parse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from disrouter.agents.hops import seconds_left
+from disrouter.errors import DisrouterError
+from disrouter.gateway.access import Access, AccessError
+from disrouter.gateway.asking import MOST_MESSAGES
+from disrouter.gateway.chat import Chat
+from disrouter.gateway.completions import Completions
+from disrouter.gateway.dialects import Dialect
+from disrouter.gateway.errors import ProblemError, body_of, error_of, problem_of
+from disrouter.gateway.exchange import Exchange
+from disrouter.gateway.metrics import BreakerState, ShedReason
+from disrouter.gateway.models import health_routes, model_routes
+from disrouter.gateway.network_state import NetworkState
+from disrouter.gateway.openapi import openapi_routes
+from disrouter.gateway.records import Recorder, Recorders
+from disrouter.gateway.responses import Responses
+from disrouter.gateway.service import Service
+from disrouter.network import Network
+
+__all__ = ["Gateway", "Settings"]
+
+LOG = logging.getLogger("disrouter.gateway")
+
+WATCH_SECONDS = 1.0
+"""How often the state of the breakers is shown to whoever measures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a gateway allows."""
+
+    largest_body: int = 20 * 1024 * 1024
+    """Bytes of a request."""
+
+    body_seconds: float = 60.0
+    """Seconds that a client has to send a request's body."""
+
+    largest_headers: int = 32 * 1024
+    """Bytes of all headers of a request together."""
+
+    most_messages: int = MOST_MESSAGES
+    deadline: float = 600.0
+    """Seconds that a request may take; its client may ask for fewer."""
+
+    most_in_flight: int = 4_096
+    """Requests that are served at once; one more is turned away."""
+
+    keep_texts: bool = False
+    """Whether records hold queries and answers."""
+
+    hop_secret_env: str | None = None
+    """Environment variable with the secret shared with gateways that have this one as an agent."""
+
+
+class Gateway:
+    """A network in service; the state behind the app.
+
+    Args:
+        network: The network.
+        access: Who may ask. Default: anybody.
+        recorder: Where finished requests go. Default: nowhere.
+        settings: What is allowed.
+        read: Reads the network anew, for a reload; None where there is no file to read.
+        on_change: Told the names and breaker states of all agents, about every second.
+        on_flight: Told when a request comes in (True) or is done (False).
+        on_shed: Told the reason when a request is turned away by load.
+        warm: Whether models of this process are loaded from the start instead of at their first look.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        access: Access | None = None,
+        recorder: Recorder | None = None,
+        settings: Settings = Settings(),
+        read: Callable[[], Network] | None = None,
+        on_change: Callable[[Mapping[str, BreakerState]], None] | None = None,
+        on_flight: Callable[[bool], None] | None = None,
+        on_shed: Callable[[ShedReason], None] | None = None,
+        warm: bool = False,
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self.access = access or Access()
+        self.recorder: Recorder = recorder or Recorders(())
+        self.settings = settings
+        self.service = Service(network)
+        self.draining = False
+        self.in_flight = 0
+        self._read = read
+        self._on_change = on_change
+        self._on_flight = on_flight
+        self._on_shed = on_shed
+        self._warm = warm
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def app(
+        self,
+        routes: Sequence[BaseRoute] = (),
+        *,
+        on_start: Callable[[], None] | None = None,
+        on_stop: Callable[[], None] | None = None,
+    ) -> Starlette:
+        """Return the ASGI app.
+
+        Args:
+            routes: More routes, looked at before nothing is found.
+            on_start: Called when the app starts, in its event loop.
+            on_stop: Called when it has stopped; may block for a moment.
+        """
+
+        @contextlib.asynccontextmanager
+        async def lifespan(_app: Starlette) -> AsyncGenerator[None, None]:
+            self._loop = asyncio.get_running_loop()
+            self.service.open()
+            if on_start is not None:
+                on_start()
+            beside = [asyncio.create_task(self._watch()), asyncio.create_task(self._load(self.service))]
+            try:
+                yield
+            finally:
+                for task in beside:
+                    task.cancel()
+                await self.service.aclose()
+                await asyncio.gather(*self._closing, return_exceptions=True)
+                if on_stop is not None:
+                    await asyncio.to_thread(on_stop)
+
+        api: list[BaseRoute] = [
+            self._route("/v1/chat/completions", Chat()),
+            self._route("/v1/completions", Completions()),
+            self._route("/v1/responses", Responses()),
+            *model_routes(self),
+            *health_routes(self),
+            *openapi_routes(),
+            *routes,
+        ]
+        app = Starlette(routes=api, lifespan=lifespan, exception_handlers=_HANDLERS)
+        app.router.redirect_slashes = False
+        return app
+
+    def state(self) -> NetworkState:
+        """Return how the network is at this moment."""
+        return self.service.state()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a query sent now has a chance."""
+        return not self.draining and self.service.ready
+
+    def drain(self) -> None:
+        """Be done soon: not ready any more, and every reply closes its connection."""
+        self.draining = True
+
+    def reload(self) -> str:
+        """Read the network anew and serve it from the next request on; may be called from any thread.
+
+        Raises:
+            DisrouterError: It is not usable; the old network stays.
+        """
+        if self._read is None:
+            return "There is no network file to read again."
+        service = Service(self._read())
+        service.require_keys()
+        if self._loop is None:
+            self.service = service
+        else:
+            asyncio.run_coroutine_threadsafe(self._swap(service), self._loop).result(30)
+        return f"Network '{service.network.name}' with {len(service.guards)} agents is in service."
+
+    async def reload_here(self) -> str:
+        """Do as :meth:`reload` from within the event loop, where that must not wait."""
+        return await asyncio.to_thread(self.reload)
+
+    def require_sound_headers(self, headers: Mapping[str, str]) -> None:
+        """Do nothing if the headers have a bearable size.
+
+        Raises:
+            ProblemError: They have not.
+        """
+        if sum(len(name) + len(value) for name, value in headers.items()) > self.settings.largest_headers:
+            raise ProblemError(
+                431,
+                f"The headers are larger than {self.settings.largest_headers:,} bytes together.",
+                code="headers_too_large",
+            )
+
+    def time_for(self, headers: Mapping[str, str]) -> float:
+        """Return the seconds that a request may take: ours, or fewer where its client says that it waits no longer."""
+        left = self.settings.deadline
+        try:
+            asked = float(headers.get("x-stainless-read-timeout", "inf"))
+        except ValueError:
+            asked = math.inf
+        if asked > 0:
+            left = min(left, asked)
+        secret = os.environ.get(self.settings.hop_secret_env) if self.settings.hop_secret_env else None
+        hop = seconds_left(headers, secret)
+        return left if hop is None else min(left, hop)
+
+    async def serve(self, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request of the API."""
+        if self.in_flight >= self.settings.most_in_flight:
+            if self._on_shed is not None:
+                self._on_shed("queue_full")
+            await _refuse(send, _FULL)
+            return
+        service = self.service
+        self.in_flight += 1
+        service.in_flight += 1
+        if self._on_flight is not None:
+            self._on_flight(True)
+        try:
+            await Exchange(self, service, dialect, scope, receive, send).run()
+        finally:
+            self.in_flight -= 1
+            service.in_flight -= 1
+            if self._on_flight is not None:
+                self._on_flight(False)
+            if service.retired and not service.in_flight:
+                self._close_later(service)
+
+    def _route(self, path: str, dialect: Dialect) -> Route:
+        async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
+            await self.serve(dialect, scope, receive, send)
+
+        return Route(path, _Asgi(endpoint), methods=["POST"])
+
+    async def _swap(self, service: Service) -> None:
+        service.open()
+        old, self.service = self.service, service
+        old.retired = True
+        if not old.in_flight:
+            self._close_later(old)
+
+    async def _load(self, service: Service) -> None:
+        if self._warm:
+            try:
+                await service.warm()
+            except DisrouterError as error:
+                LOG.error("a model cannot be loaded: %s", error)
+
+    def _close_later(self, service: Service) -> None:
+        task = asyncio.create_task(service.aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _watch(self) -> None:
+        while self._on_change is not None:
+            self._on_change({name: guard.breaker.state for name, guard in self.service.guards.items()})
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+class _Asgi:
+    """An endpoint that speaks ASGI itself: a function would be wrapped in a request and a response."""
+
+    def __init__(self, endpoint: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._endpoint(scope, receive, send)
+
+
+_FULL = ProblemError(
+    503,
+    "The gateway has no room for another request now.",
+    type="server_error",
+    code="overloaded",
+    headers={"retry-after": "1"},
+    error="gateway_busy",
+)
+
+
+async def _refuse(send: Send, problem: ProblemError) -> None:
+    body = body_of(problem)
+    headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+    length = (b"content-length", str(len(body)).encode())
+    await send(
+        {
+            "type": "http.response.start",
+            "status": problem.status,
+            "headers": [(b"content-type", b"application/json"), length, *headers],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    """Answer what the router finds wrong: no such route, no such method."""
+    assert isinstance(error, HTTPException)
+    method, path = request.scope["method"][:20], request.scope["path"][:100]
+    if error.status_code == 405:
+        message, code = f"{method} does not go with {path}.", "method_not_allowed"
+    elif error.status_code == 404:
+        message, code = f"There is nothing at {path}. Try /v1/chat/completions or /v1/models.", "not_found"
+    else:
+        message, code = str(error.detail), None
+    problem = ProblemError(error.status_code, message, code=code, headers=error.headers)
+    return JSONResponse(error_of(problem), status_code=problem.status, headers=problem.headers)
+
+
+async def _any_problem(request: Request, error: Exception) -> Response:
+    """Answer whatever a page beside the API raised."""
+    problem = problem_of(error)
+    return JSONResponse(error_of(problem), status_code=problem.status, headers=problem.headers)
+
+
+_HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+    HTTPException: _http_problem,
+    ProblemError: _any_problem,
+    AccessError: _any_problem,
+    Exception: _any_problem,
+}

@@ -1,0 +1,325 @@
+"""Asking: what a request body wants, checked once, in OpenAI's words and ours.
+
+Fields that only the model understands are not looked at and travel on as they are. Ours are ``alpha``, ``max_cost``,
+``max_hops`` and ``policy`` beside the others, or these and more under ``disrouter``; they never reach a model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from disrouter.errors import DisrouterError
+from disrouter.gateway.errors import ProblemError, invalid, shown
+from disrouter.types import Message, Role, Sampling, Scenario
+from disrouter.utility import SCENARIOS, scenario_of
+
+__all__ = ["MOST_MESSAGES", "NETWORK_MODEL", "Ask", "chat_ask", "json_of", "messages_of"]
+
+NETWORK_MODEL = "disrouter"
+"""The model that stands for the whole network."""
+
+MOST_MESSAGES = 2_048
+MOST_CHOICES = 64
+MOST_STOPS = 16
+MOST_TOP_LOGPROBS = 20
+
+_OURS = ("alpha", "max_cost", "max_hops", "policy")
+_NESTED = (*_OURS, "scenario", "trace")
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "user",
+    "function": "user",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What one request wants."""
+
+    model: str
+    body: Mapping[str, Any]
+    """The chat completion request as models see it, without our own fields."""
+
+    messages: tuple[Message, ...]
+    """Its messages as text."""
+
+    sampling: Sampling
+    scenario: Scenario | None
+    """None: the network's own."""
+
+    policy: str | None
+    """A policy's specification as JSON; None: the network's own."""
+
+    max_cost: float | None
+    max_hops: int | None
+    streaming: bool
+    wants_usage: bool
+    """Whether the stream shall end with the usage."""
+
+    wants_trace: bool
+    """Whether the stream's last chunk shall hold the trace."""
+
+    echo: Mapping[str, Any] = field(default_factory=dict)
+    """What the answer repeats of the request, in dialects that repeat it."""
+
+
+def json_of(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object of a request body.
+
+    Raises:
+        ProblemError: It is none.
+    """
+    try:
+        found = orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        what = "is empty" if not raw else f"is not valid JSON: {exc.msg} at character {exc.pos}"
+        raise invalid(f"The request body {what}.", code="invalid_json") from None
+    if not isinstance(found, dict):
+        raise invalid(f"The request body must be a JSON object, not {_kind(found)}.", code="invalid_json")
+    return found
+
+
+def chat_ask(body: dict[str, Any], *, agents: Mapping[str, Any], most_messages: int = MOST_MESSAGES) -> Ask:
+    """Return what a chat completion request wants; the body is taken over and changed.
+
+    Args:
+        body: The request.
+        agents: The network's agents by name.
+        most_messages: Most messages that are taken.
+
+    Raises:
+        ProblemError: It cannot be understood.
+    """
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise invalid(f"model must be a name; it is {shown(model)}. Try '{NETWORK_MODEL}'.", param="model")
+    ours = _our_fields(body)
+    scenario = _scenario_of(model, ours, agents)
+    messages = messages_of(body.get("messages"), most_messages)
+    streaming = _flag(body, "stream")
+    options = body.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise invalid(f"stream_options must be an object; it is {shown(options)}.", param="stream_options")
+    if options and not streaming:
+        raise invalid("stream_options goes with stream: true only.", param="stream_options")
+    _check(body)
+    return Ask(
+        model=model,
+        body=body,
+        messages=messages,
+        sampling=_sampling_of(body),
+        scenario=scenario,
+        policy=_policy_of(ours.get("policy")),
+        max_cost=_number(ours, "max_cost", lambda v: v > 0, "a number above 0"),
+        max_hops=_whole(ours, "max_hops", lambda v: v >= 1, "a whole number from 1"),
+        streaming=streaming,
+        wants_usage=bool(options and options.get("include_usage")),
+        wants_trace=_flag(ours, "trace"),
+    )
+
+
+def messages_of(messages: Any, most: int = MOST_MESSAGES) -> tuple[Message, ...]:
+    """Return chat messages as text.
+
+    Raises:
+        ProblemError: They are none.
+    """
+    if not isinstance(messages, list) or not messages:
+        raise invalid(f"messages must be a list of at least one message; it is {shown(messages)}.", param="messages")
+    if len(messages) > most:
+        raise invalid(f"messages has {len(messages):,} entries; at most {most:,} are taken.", param="messages")
+    return tuple(_message_of(message, f"messages[{i}]") for i, message in enumerate(messages))
+
+
+def _message_of(message: Any, where: str) -> Message:
+    if not isinstance(message, dict):
+        raise invalid(f"{where} must be an object with role and content; it is {shown(message)}.", param=where)
+    role = message.get("role")
+    if not isinstance(role, str) or role not in _ROLES:
+        known = ", ".join(f"'{name}'" for name in _ROLES)
+        raise invalid(f"{where}.role {shown(role)} is not known. Known: {known}.", param=f"{where}.role")
+    content = message.get("content")
+    if content is None and role == "assistant":  # it called tools
+        return Message("assistant", "")
+    if isinstance(content, str):
+        return Message(_ROLES[role], content)
+    if not isinstance(content, list):
+        raise invalid(
+            f"{where}.content must be text or a list of parts; it is {shown(content)}.", param=f"{where}.content"
+        )
+    texts = []
+    for i, part in enumerate(content):
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise invalid(
+                f"{where}.content[{i}] must be an object with a type; it is {shown(part)}.",
+                param=f"{where}.content[{i}]",
+            )
+        if isinstance(part.get("text"), str):
+            texts.append(part["text"])
+    return Message(_ROLES[role], "\n".join(texts))
+
+
+def _our_fields(body: dict[str, Any]) -> dict[str, Any]:
+    """Take our fields out of a body and return them."""
+    nested = body.pop("disrouter", None)
+    if nested is None:
+        nested = {}
+    if not isinstance(nested, dict):
+        raise invalid(f"disrouter must be an object; it is {shown(nested)}.", param="disrouter")
+    if unknown := [key for key in nested if key not in _NESTED]:
+        raise invalid(
+            f"disrouter has no field {shown(unknown[0])}. Known: {', '.join(_NESTED)}.",
+            param=f"disrouter.{str(unknown[0])[:60]}",
+        )
+    ours = {key: value for key, value in nested.items() if value is not None}
+    for name in _OURS:
+        beside = body.pop(name, None)
+        if beside is None:
+            continue
+        if name in ours and ours[name] != beside:
+            raise invalid(
+                f"{name} is given twice and differs: {shown(beside)}, and {shown(ours[name])} under disrouter.",
+                param=name,
+            )
+        ours[name] = beside
+    return ours
+
+
+def _scenario_of(model: str, ours: Mapping[str, Any], agents: Mapping[str, Any]) -> Scenario | None:
+    """Return the scenario that a request names, in its model, by name or as an alpha; once only."""
+    named = model.removeprefix(f"{NETWORK_MODEL}/") if model.startswith(f"{NETWORK_MODEL}/") else None
+    if model != NETWORK_MODEL and model not in agents and named not in SCENARIOS:
+        known = [NETWORK_MODEL, *(f"{NETWORK_MODEL}/{name}" for name in SCENARIOS), *agents]
+        raise ProblemError(
+            404,
+            f"The model {shown(model)} does not exist. Known: {', '.join(known)}.",
+            code="model_not_found",
+            param="model",
+        )
+    if model in agents:
+        named = None
+    wanted = {"model": named, "scenario": ours.get("scenario"), "alpha": ours.get("alpha")}
+    given = {key: value for key, value in wanted.items() if value is not None}
+    if not given:
+        return None
+    if len(given) > 1:
+        raise invalid(f"{' and '.join(given)} both say how much cost weighs; give one of them.", param=list(given)[-1])
+    ((key, value),) = given.items()
+    if key == "alpha" and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise invalid(f"alpha must be a number from 0 to 1; it is {shown(value)}.", param="alpha")
+    if key == "scenario" and not (isinstance(value, str) and value in SCENARIOS):
+        known = list(SCENARIOS)
+        raise invalid(f"The scenario {shown(value)} is not known. Known: {', '.join(known)}.", param="scenario")
+    try:
+        return scenario_of(value)
+    except DisrouterError as error:
+        raise invalid(str(error.message), param=key) from None
+
+
+def _policy_of(spec: Any) -> str | None:
+    if spec is None:
+        return None
+    # Numbers only: what a client sends must not name a file, now or with a policy still to come.
+    settings = {key: value for key, value in spec.items() if key != "name"} if isinstance(spec, dict) else {}
+    if not isinstance(spec, str | dict) or any(not isinstance(value, int | float) for value in settings.values()):
+        raise invalid(
+            f"policy must be a name, or an object with its name and numbers as settings; it is {shown(spec)}.",
+            param="policy",
+        )
+    return orjson.dumps(spec, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _check(body: Mapping[str, Any]) -> None:
+    """Refuse what no server would understand in the fields that we read ourselves."""
+    _whole(body, "n", lambda v: 1 <= v <= MOST_CHOICES, f"a whole number from 1 to {MOST_CHOICES}")
+    _number(body, "temperature", lambda v: 0 <= v <= 2, "a number from 0 to 2")
+    _number(body, "top_p", lambda v: 0 <= v <= 1, "a number from 0 to 1")
+    stop = body.get("stop")
+    texts = [stop] if isinstance(stop, str) else stop
+    if stop is not None and not (
+        isinstance(texts, list) and len(texts) <= MOST_STOPS and all(isinstance(text, str) for text in texts)
+    ):
+        raise invalid(f"stop must be a text or a list of at most {MOST_STOPS}; it is {shown(stop)}.", param="stop")
+    for name in ("presence_penalty", "frequency_penalty"):
+        _number(body, name, lambda v: -2 <= v <= 2, "a number from -2 to 2")
+    top = _whole(
+        body, "top_logprobs", lambda v: 0 <= v <= MOST_TOP_LOGPROBS, f"a whole number from 0 to {MOST_TOP_LOGPROBS}"
+    )
+    if not _flag(body, "logprobs") and top is not None:
+        raise invalid("top_logprobs goes with logprobs: true only.", param="top_logprobs")
+    for name in ("tools", "functions"):
+        if body.get(name) is not None and not isinstance(body[name], list):
+            raise invalid(f"{name} must be a list; it is {shown(body[name])}.", param=name)
+    for i, tool in enumerate(body.get("tools") or ()):
+        _check_tool(tool, f"tools[{i}]")
+    _check_format(body.get("response_format"))
+
+
+def _check_tool(tool: Any, where: str) -> None:
+    """Refuse a function without a name; other types of tools are for models to understand."""
+    if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
+        raise invalid(f"{where} must be an object with a type; it is {shown(tool)}.", param=where)
+    function = tool.get("function")
+    if tool["type"] == "function" and not (isinstance(function, dict) and isinstance(function.get("name"), str)):
+        raise invalid(f"{where}.function must be an object with a name; it is {shown(function)}.", param=where)
+
+
+def _check_format(wanted: Any) -> None:
+    """Refuse a format without a type, and a JSON schema without a name; other types are for models to understand."""
+    if wanted is None:
+        return
+    if not isinstance(wanted, dict) or not isinstance(wanted.get("type"), str):
+        raise invalid(f"response_format must be an object with a type; it is {shown(wanted)}.", param="response_format")
+    schema = wanted.get("json_schema")
+    if wanted["type"] == "json_schema" and not (isinstance(schema, dict) and isinstance(schema.get("name"), str)):
+        where = "response_format.json_schema"
+        raise invalid(f"{where} must be an object with a name; it is {shown(schema)}.", param=where)
+
+
+def _sampling_of(body: Mapping[str, Any]) -> Sampling:
+    """Return how an agent in this process draws its answer; greedy unless the request says otherwise."""
+    bounds = [_whole(body, name, lambda v: v >= 1, "a whole number from 1") for name in
+              ("max_completion_tokens", "max_tokens")]  # fmt: skip
+    return Sampling(
+        temperature=float(body.get("temperature") or 0.0),
+        max_tokens=next((bound for bound in bounds if bound is not None), None),
+        seed=_whole(body, "seed", lambda v: -(2**63) <= v < 2**63, "a whole number of 64 bits") or 0,
+    )
+
+
+def _flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise invalid(f"{name} must be true or false; it is {shown(value)}.", param=name)
+    return bool(value)
+
+
+def _number(body: Mapping[str, Any], name: str, usable: Callable[[float], bool], allowed: str) -> float | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not usable(value):
+        raise invalid(f"{name} must be {allowed}; it is {shown(value)}.", param=name)
+    return float(value)
+
+
+def _whole(body: Mapping[str, Any], name: str, usable: Callable[[int], bool], allowed: str) -> int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not usable(value):
+        raise invalid(f"{name} must be {allowed}; it is {shown(value)}.", param=name)
+    return value
+
+
+def _kind(value: object) -> str:
+    kinds = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value"}
+    return "null" if value is None else kinds.get(type(value), "something else")

@@ -1,0 +1,359 @@
+"""One request and its answer: read, ask the network, write.
+
+Nothing is sent before the first piece of an answer is there: up to then every failure is a plain error with its own
+status, and agents may be passed over. From then on the answer is that agent's, and if it breaks off the stream ends
+with one error event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.types import Message as Event
+from starlette.types import Receive, Scope, Send
+
+from disrouter.agents.hops import MOST_GATEWAYS, via_of
+from disrouter.errors import RunError
+from disrouter.gateway.access import Grant
+from disrouter.gateway.asking import Ask, json_of
+from disrouter.gateway.dialects import Dialect, Facts, Stream, reply_of, trace_json
+from disrouter.gateway.errors import ProblemError, body_of, error_type_of, invalid, problem_of, unanswered
+from disrouter.gateway.records import ErrorType, HopRecord, Outcome, RouteRecord, new_trace_id
+from disrouter.gateway.service import Service
+from disrouter.types import Delta, Hop, Query, Request, Trace
+
+if TYPE_CHECKING:
+    from disrouter.gateway.app import Gateway
+
+__all__ = ["Exchange"]
+
+LOG = logging.getLogger("disrouter.gateway")
+
+_JSON = (b"content-type", b"application/json")
+_EVENTS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"),
+           (b"x-accel-buffering", b"no"))  # fmt: skip
+
+
+class Exchange:
+    """One request on its way; used once."""
+
+    def __init__(
+        self, gateway: Gateway, service: Service, dialect: Dialect, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        self.gateway = gateway
+        self.service = service
+        self.dialect = dialect
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        self.receive = receive
+        self.send = send
+        self.arrived = time.time()
+        self.started = time.perf_counter()
+        self.trace_id = new_trace_id()
+        self.grant: Grant | None = None
+        self.model = ""
+        self.ask: Ask | None = None
+        self.hops: list[Hop] = []
+        self.trace: Trace | None = None
+        self.saved: float | None = None
+        self.speaker: str | None = None
+        """Who is answering, from the first piece on."""
+        self.first: float | None = None
+        """When the first piece was there."""
+        self.begun = False
+        """Whether a status has been sent."""
+        self.code = 0
+        self.stream: Stream | None = None
+        self.gone = False
+        """Whether the client has hung up."""
+
+    async def run(self) -> None:
+        """Serve the request to its end, whatever happens, and record it."""
+        outcome: Outcome = "answered"
+        error: ErrorType | None = None
+        try:
+            try:
+                await self._serve()
+            except Exception as exc:
+                problem = self._problem(exc)
+                outcome, error = problem.outcome, problem.error
+                if self.begun:
+                    outcome = "cut"
+                    await self._cut(problem)
+                else:
+                    await self._refuse(problem)
+        except asyncio.CancelledError:
+            outcome, error = "cancelled", "caller_gone"
+            if not self.gone:
+                raise
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+        finally:
+            self._record(outcome, error)
+
+    async def _serve(self) -> None:
+        gateway = self.gateway
+        gateway.require_sound_headers(self.headers)
+        via = via_of(self.headers)
+        if gateway.id in via or len(via) >= MOST_GATEWAYS:
+            raise ProblemError(
+                508,
+                "The query has come through this gateway before: the agents of a network form a circle.",
+                type="server_error",
+                code="loop_detected",
+            )
+        self.grant = gateway.access.check(self.headers.get("authorization"))
+        try:
+            async with asyncio.timeout(gateway.settings.body_seconds):
+                raw = await self._body()
+        except TimeoutError:
+            raise ProblemError(
+                408,
+                f"The body was not here in {gateway.settings.body_seconds:g} s.",
+                code="request_timeout",
+                headers={"connection": "close"},
+            ) from None
+        body = json_of(raw)
+        self.model = str(body.get("model") or "")[:200]
+        self.ask = ask = self.dialect.read(body, self.service.direct, gateway.settings.most_messages)
+        self.grant.require_scenario((ask.scenario or self.service.network.scenario).name)
+        left = gateway.time_for(self.headers)
+        query = Query(
+            # The id is folded into the seed of a draw, so a request that names a seed must not get one of its own.
+            id="request" if ask.body.get("seed") is not None else self.trace_id,
+            messages=ask.messages,
+            request=Request(
+                body=ask.body,
+                streaming=ask.streaming,
+                deadline=time.monotonic() + left,
+                via=(*via, gateway.id),
+            ),
+        )
+        watcher = asyncio.create_task(self._watch(asyncio.current_task()))
+        try:
+            async with asyncio.timeout(left):
+                await (self._stream(ask, query) if ask.streaming else self._whole(ask, query))
+        finally:
+            watcher.cancel()
+
+    async def _whole(self, ask: Ask, query: Query) -> None:
+        """Answer with one JSON object."""
+        network = self.service.network_for(ask, self.grant)
+        async with aclosing(network.stream(query, ask.scenario, ask.sampling, pieces=False)) as events:
+            async for event in events:
+                if isinstance(event, Hop):
+                    self.hops.append(event)
+                elif isinstance(event, Trace):
+                    self.trace = event
+        trace = self._answered()
+        facts = Facts(trace_id=self.trace_id, created=int(self.arrived))
+        reply = self.dialect.whole(ask, reply_of(trace, facts), facts)
+        reply["disrouter"] = self._extension(trace)
+        await self._respond(200, orjson.dumps(reply), self._route_headers(trace))
+
+    async def _stream(self, ask: Ask, query: Query) -> None:
+        """Answer with events while the answer arrives."""
+        network = self.service.network_for(ask, self.grant)
+        stream = self.dialect.stream(ask, Facts(trace_id=self.trace_id, created=int(self.arrived)))
+        self.stream = stream
+        async with aclosing(network.stream(query, ask.scenario, ask.sampling)) as events:
+            async for event in events:
+                if isinstance(event, Delta):
+                    if data := stream.piece(event):
+                        if not self.begun:
+                            self.speaker = event.agent
+                            self.first = time.perf_counter()
+                            await self._begin()
+                        await self.send({"type": "http.response.body", "body": data, "more_body": True})
+                elif isinstance(event, Hop):
+                    self.hops.append(event)
+                elif isinstance(event, Trace):
+                    self.trace = event
+        trace = self._answered()
+        if not self.begun:
+            self.speaker = trace.agent
+            await self._begin()
+        await self.send({"type": "http.response.body", "body": stream.end(trace, self._extension(trace))})
+
+    def _answered(self) -> Trace:
+        """Return the trace of an answered query.
+
+        Raises:
+            ProblemError: Nobody answered.
+        """
+        if self.trace is None or self.trace.answer is None:
+            raise unanswered(self.hops)
+        return self.trace
+
+    async def _body(self) -> bytes:
+        """Return the request's body.
+
+        Raises:
+            ProblemError: It is too large.
+            CancelledError: The client hung up before it was whole.
+        """
+        most = self.gateway.settings.largest_body
+        kind = self.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise invalid(
+                f"The body must be sent as application/json, not {kind[:60] or 'without a type'}.",
+                code="unsupported_media_type",
+                status=415,
+            )
+        if self.headers.get("content-encoding", "identity") != "identity":
+            raise invalid("The body must not be compressed.", code="unsupported_media_type", status=415)
+        length = self.headers.get("content-length", "0")
+        received: list[bytes] = []
+        size = int(length) if length.isdecimal() and len(length) < 20 else 0
+        if size <= most:
+            size = 0
+            while size <= most:
+                event = await self.receive()
+                if event["type"] == "http.disconnect":
+                    self.gone = True
+                    raise asyncio.CancelledError
+                received.append(event.get("body", b""))
+                size += len(received[-1])
+                if not event.get("more_body", False):
+                    return received[0] if len(received) == 1 else b"".join(received)
+        raise invalid(f"The body is larger than {most:,} bytes.", code="request_too_large", status=413)
+
+    async def _watch(self, work: asyncio.Task[Any] | None) -> None:
+        """Stop the work when the client hangs up."""
+        while True:
+            event: Event = await self.receive()
+            if event["type"] == "http.disconnect":
+                self.gone = True
+                if work is not None:
+                    work.cancel()
+                return
+
+    def _problem(self, error: Exception) -> ProblemError:
+        """Return what an exception is to the client, and tell the operator of surprises."""
+        if self.begun and isinstance(error, RunError):
+            agent = f"Agent '{self.speaker}'" if self.speaker else "The agent"
+            return ProblemError(
+                502,
+                f"{agent} broke after its answer had begun; the text so far is not whole.",
+                type="server_error",
+                code="answer_cut",
+                error=error_type_of(error.__cause__),
+                outcome="cut",
+            )
+        problem = problem_of(error)
+        if problem.error == "gateway_error":
+            # The query may stand in its message: the log gets the type, and the rest only where debugging is on.
+            LOG.error("request %s failed: %s", self.trace_id, type(error).__name__)
+            LOG.debug("request %s failed", self.trace_id, exc_info=error)
+        return problem
+
+    async def _refuse(self, problem: ProblemError) -> None:
+        headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+        await self._respond(problem.status, body_of(problem), headers)
+
+    async def _cut(self, problem: ProblemError) -> None:
+        data = self.stream.broken(problem) if self.stream is not None else b""
+        await self.send({"type": "http.response.body", "body": data})
+
+    async def _respond(self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self.begun, self.code = True, status
+        length = (b"content-length", str(len(body)).encode())
+        await self.send(
+            {"type": "http.response.start", "status": status, "headers": [_JSON, length, *self._common(), *headers]}
+        )
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def _begin(self) -> None:
+        self.begun, self.code = True, 200
+        hops = [
+            (b"x-disrouter-agent", (self.speaker or "").encode()),
+            # Those settled so far, and the one who is answering.
+            (b"x-disrouter-hops", str(len(self.hops) + (self.trace is None)).encode()),
+        ]
+        await self.send({"type": "http.response.start", "status": 200, "headers": [*_EVENTS, *self._common(), *hops]})
+
+    def _common(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers of every reply."""
+        trace_id = self.trace_id.encode()
+        found = [(b"x-disrouter-trace-id", trace_id), (b"x-request-id", trace_id)]
+        if self.gateway.draining:
+            found.append((b"connection", b"close"))
+        if self.grant is not None and self.grant.limit_requests is not None:
+            found.append((b"x-ratelimit-limit-requests", str(self.grant.limit_requests).encode()))
+            found.append((b"x-ratelimit-remaining-requests", str(self.grant.remaining_requests or 0).encode()))
+        return found
+
+    def _route_headers(self, trace: Trace) -> list[tuple[bytes, bytes]]:
+        saved = self._saved(trace)
+        return [
+            (b"x-disrouter-agent", (trace.agent or "").encode()),
+            (b"x-disrouter-hops", str(len(trace.hops)).encode()),
+            (b"x-disrouter-cost", f"{trace.cost_full:.9g}".encode()),
+            (b"x-disrouter-saved", f"{saved:.9g}".encode() if saved is not None else b""),
+        ]
+
+    def _saved(self, trace: Trace) -> float | None:
+        if self.saved is None:
+            self.saved = self.service.saved(trace)
+        return self.saved
+
+    def _extension(self, trace: Trace) -> dict[str, Any]:
+        seconds = time.perf_counter() - self.started
+        return trace_json(trace, self.trace_id, self._saved(trace), seconds)
+
+    def _record(self, outcome: Outcome, error: ErrorType | None) -> None:
+        """Hand the request to the recorder, and charge it."""
+        ended = time.perf_counter()
+        ask, trace = self.ask, self.trace
+        scenario = (ask.scenario if ask else None) or self.service.network.scenario
+        hops = [_hop_record(hop) for hop in (trace.hops if trace else self.hops)]
+        if outcome == "cut" and self.speaker is not None and trace is None:
+            hops.append(HopRecord(agent=self.speaker, decision="failure", error=error, reason="its answer broke off"))
+        clean = trace is not None and all(hop.decision != "failure" for hop in trace.hops)
+        seconds = ended - self.started
+        keeps = self.gateway.settings.keep_texts and ask is not None
+        record = RouteRecord(
+            trace_id=self.trace_id,
+            time=self.arrived,
+            model=self.model,
+            endpoint=self.dialect.endpoint,
+            scenario=scenario.name,
+            alpha=scenario.alpha,
+            stream=ask.streaming if ask else False,
+            hops=tuple(hops),
+            agent=trace.agent if trace else None,
+            outcome=outcome,
+            code=self.code or 499,
+            error=error,
+            saved=self._saved(trace) if trace else None,
+            seconds=seconds,
+            # Seconds of failures are not told by the agents, so they cannot be taken off.
+            overhead_seconds=max(0.0, seconds - trace.seconds) if trace and clean else None,
+            first_token_seconds=self.first - self.started if self.first is not None else None,
+            key_id=self.grant.key_id if self.grant else None,
+            prompt="\n".join(m.content for m in ask.messages) if keeps and ask else None,
+            answer=trace.answer if keeps and trace else None,
+        )
+        if self.grant is not None:
+            self.gateway.access.spend(self.grant, record.cost)
+        self.gateway.recorder.record(record)
+
+
+def _hop_record(hop: Hop) -> HopRecord:
+    return HopRecord(
+        agent=hop.agent,
+        decision=hop.decision,
+        confidence=hop.confidence,
+        prompt_tokens=hop.usage.prompt_tokens,
+        completion_tokens=hop.usage.completion_tokens,
+        cost=hop.cost,
+        seconds=hop.seconds,
+        reason=hop.reason,
+        error=error_type_of(hop.cause) if hop.decision == "failure" else None,
+    )

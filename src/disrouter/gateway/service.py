@@ -1,0 +1,212 @@
+"""The network in service: its agents behind guards, and the variants of it that requests ask for.
+
+A service is never changed. A reload makes a new one; the old one closes when its last request is done.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from disrouter.agents.addresses import check_key
+from disrouter.errors import ConfigError, DisrouterError
+from disrouter.gateway.access import BudgetError, Grant
+from disrouter.gateway.asking import Ask
+from disrouter.gateway.errors import ProblemError, invalid
+from disrouter.gateway.guard import Guard
+from disrouter.gateway.network_state import AgentState, NetworkState
+from disrouter.network import Network
+from disrouter.policies import policy_of
+from disrouter.types import Agent, Price, QueryPrice, Trace, Usage
+
+__all__ = ["Service"]
+
+MOST_VARIANTS = 256
+"""Combinations of policy and limits that are kept ready."""
+
+
+class Service:
+    """One network, ready to be asked.
+
+    Args:
+        network: The network as its file describes it.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.guards = {name: Guard(agent) for name, agent in network.agents.items()}
+        self.network = _with_agents(network, self.guards)
+        self.direct = {
+            name: Network(name, [Guard(guard.agent, looking=False, guard=guard)]) for name, guard in self.guards.items()
+        }
+        self.in_flight = 0
+        self.retired = False
+        self._variants: OrderedDict[tuple[str | None, float | None, int | None], Network] = OrderedDict()
+        prices = [agent.card.price for agent in network.agents.values()]
+        self._dearest = max(prices, key=lambda price: price.rank)
+        per_query = [price.cost for price in prices if isinstance(price, QueryPrice)]
+        # With prices per token nobody can tell beforehand.
+        self._most = sum(per_query) if len(per_query) == len(prices) else None
+
+    def require_keys(self) -> None:
+        """Do nothing if every key that an agent needs is there.
+
+        Raises:
+            ConfigError: One is not.
+        """
+        for agent in self._agents():
+            if variable := getattr(agent, "api_key_env", None):
+                check_key(variable, agent.card.name)
+
+    def open(self) -> None:
+        """Let agents keep connections; call it in the event loop that serves."""
+        for agent in self._agents():
+            start = getattr(agent, "open", None)
+            if start is not None:
+                start()
+
+    async def warm(self) -> None:
+        """Load the models that run in this process, one after the other, those asked first coming first.
+
+        Raises:
+            DisrouterError: One cannot be loaded.
+        """
+        names = [*self.network.chain, *self.guards]
+        for name in dict.fromkeys(names):
+            load = getattr(self.guards[name].agent, "warm", None)
+            if load is not None:
+                await load()
+
+    async def aclose(self) -> None:
+        """Let go of the agents' connections."""
+        for agent in self._agents():
+            close = getattr(agent, "aclose", None)
+            if close is not None:
+                await close()
+
+    def network_for(self, ask: Ask, grant: Grant | None = None) -> Network:
+        """Return the network that a request asks for, within what is left of its key's budget.
+
+        Raises:
+            ProblemError: There is no such policy, or no route could keep the limits.
+            BudgetError: The budget is too small for any answer.
+        """
+        left = grant.remaining if grant is not None else None
+        if left is not None and self._most is not None and left < min(self._most, ask.max_cost or math.inf):
+            try:
+                return self._variant(replace(ask, max_cost=left))
+            except ProblemError as error:
+                if error.param != "max_cost":
+                    raise
+                raise BudgetError("What is left of this key's budget is too little for any answer.") from None
+        return self._variant(ask)
+
+    def _variant(self, ask: Ask) -> Network:
+        if ask.model in self.direct:
+            base = self.direct[ask.model]
+            return base if ask.max_cost is None else self._limited(base, ask, None)
+        if ask.policy is None and ask.max_cost is None and ask.max_hops is None:
+            return self.network
+        key = (ask.policy, ask.max_cost, ask.max_hops)
+        found = self._variants.get(key)
+        if found is None:
+            found = self._variants[key] = self._limited(self.network, ask, ask.policy)
+            if len(self._variants) > MOST_VARIANTS:
+                self._variants.popitem(last=False)
+        else:
+            self._variants.move_to_end(key)
+        return found
+
+    def saved(self, trace: Trace) -> float | None:
+        """Return what sending the query straight to the dearest agent would have added; None without an answer."""
+        if trace.agent is None:
+            return None
+        answered = trace.hops[-1]
+        looked = [hop.usage.prompt_tokens for hop in trace.hops]
+        usage = Usage(max(looked, default=0), answered.usage.completion_tokens)
+        return _cost(self._dearest, usage) - trace.cost_full
+
+    def state(self) -> NetworkState:
+        """Return how the network is at this moment."""
+        network = self.network
+        return NetworkState(
+            name=network.name,
+            agents=tuple(
+                AgentState(
+                    name=name,
+                    kind=_kind(self.guards[name].agent),
+                    price=self.guards[name].card.price.rank,
+                    passes_to=network.successors(name),
+                    breaker=self.guards[name].breaker.state,
+                    in_flight=self.guards[name].gate.inside,
+                    waiting=self.guards[name].gate.waiting,
+                )
+                for name in [*network.chain, *(n for n in network.agents if n not in network.chain)]
+            ),
+            policy=network.policy.name,
+            scenario=network.scenario.name,
+            alpha=network.scenario.alpha,
+            in_flight=self.in_flight,
+            ready=self.ready,
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether any agent can be asked."""
+        return any(guard.breaker.state != "open" for guard in self.guards.values())
+
+    def _limited(self, base: Network, ask: Ask, policy: str | None) -> Network:
+        limits = base.limits
+        if ask.max_cost is not None:
+            limits = replace(limits, max_cost=_smaller(ask.max_cost, limits.max_cost))
+        if ask.max_hops is not None:
+            limits = replace(limits, max_hops=int(_smaller(ask.max_hops, limits.max_hops)))
+        try:
+            chosen = policy_of(orjson.loads(policy)) if policy is not None else None
+        except DisrouterError as error:
+            raise invalid(f"{error.message} {error.hint or ''}".rstrip(), param="policy") from None
+        try:
+            return base.replace(policy=chosen, limits=limits)
+        except ConfigError as error:
+            raise ProblemError(400, error.message, param="max_cost", code="contradictory_limits") from None
+
+    def _agents(self) -> list[Agent]:
+        """Return every agent, those of networks within the network included."""
+        found: list[Agent] = []
+        waiting: list[Any] = [guard.agent for guard in self.guards.values()]
+        while waiting:
+            agent = waiting.pop()
+            if isinstance(agent, Network):
+                waiting.extend(agent.agents.values())
+            else:
+                found.append(agent)
+        return found
+
+
+def _with_agents(network: Network, guards: dict[str, Guard]) -> Network:
+    return Network(
+        network.name,
+        guards,
+        network.edges,
+        policy=network.policy,
+        scenario=network.scenario,
+        limits=network.limits,
+        always_answers=network.always_answers,
+    )
+
+
+def _smaller(wanted: float, bound: float | None) -> float:
+    """Return what a request may have: no more than the file allows."""
+    return wanted if bound is None else min(wanted, bound)
+
+
+def _cost(price: Price, usage: Usage) -> float:
+    return price.of(usage, answered=True)
+
+
+def _kind(agent: Agent) -> Any:
+    backend = agent.card.details.get("backend")
+    return {"transformers": "local", "openai": "server"}.get(str(backend), "other")
