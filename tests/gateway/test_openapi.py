@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from disrouter.gateway.asking import _ROLES
+from disrouter.gateway.messages import _ROLES
 from disrouter.gateway.openapi import ROLES, description
 from gateway.mock_backend import MockBackend
 from gateway.running import Running, behind, running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,7 +20,8 @@ from disrouter.agents.faults import FaultError
 from disrouter.errors import ConfigError
 from disrouter.gateway.app import Settings
 from disrouter.gateway.guard import Breaker, Gate
-from disrouter.gateway.server import require_safe_address
+from disrouter.gateway.server import bound_socket, require_safe_address
+from disrouter.gateway.service import Service
 from disrouter.network import Network
 from disrouter.types import Serving
 from gateway.mock_backend import MockBackend
@@ -311,6 +313,22 @@ def test_an_address_that_others_can_reach_needs_keys(host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_loopback_needs_none(host: str) -> None:
     require_safe_address(host, open_to_all=True)
+
+
+def test_an_address_in_use_is_told_with_what_to_do() -> None:
+    with contextlib.closing(bound_socket("127.0.0.1", 0)) as sock, pytest.raises(ConfigError, match="already in use"):
+        bound_socket("127.0.0.1", sock.getsockname()[1])
+
+
+def test_a_host_that_is_none_is_told() -> None:
+    with pytest.raises(ConfigError, match="is no address of this machine"):
+        bound_socket("host.invalid", 0)
+
+
+@pytest.mark.parametrize("name", ["disrouter", "disrouter/balance"])
+def test_no_agent_may_have_a_name_that_stands_for_the_network(name: str) -> None:
+    with pytest.raises(ConfigError, match="stands for the network"):
+        Service(Network("n", [ScriptedAgent(name)]))
 
 
 # The process

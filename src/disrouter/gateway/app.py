@@ -15,7 +15,6 @@ import math
 import os
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -28,7 +27,6 @@ from starlette.types import Receive, Scope, Send
 from disrouter.agents.hops import seconds_left
 from disrouter.errors import DisrouterError
 from disrouter.gateway.access import Access, AccessError
-from disrouter.gateway.asking import MOST_MESSAGES
 from disrouter.gateway.chat import Chat
 from disrouter.gateway.completions import Completions
 from disrouter.gateway.dialects import Dialect
@@ -41,6 +39,7 @@ from disrouter.gateway.openapi import openapi_routes
 from disrouter.gateway.records import Recorder, Recorders
 from disrouter.gateway.responses import Responses
 from disrouter.gateway.service import Service
+from disrouter.gateway.settings import Settings
 from disrouter.network import Network
 
 __all__ = ["Gateway", "Settings"]
@@ -49,33 +48,6 @@ LOG = logging.getLogger("disrouter.gateway")
 
 WATCH_SECONDS = 1.0
 """How often the state of the breakers is shown to whoever measures."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a gateway allows."""
-
-    largest_body: int = 20 * 1024 * 1024
-    """Bytes of a request."""
-
-    body_seconds: float = 60.0
-    """Seconds that a client has to send a request's body."""
-
-    largest_headers: int = 32 * 1024
-    """Bytes of all headers of a request together."""
-
-    most_messages: int = MOST_MESSAGES
-    deadline: float = 600.0
-    """Seconds that a request may take; its client may ask for fewer."""
-
-    most_in_flight: int = 4_096
-    """Requests that are served at once; one more is turned away."""
-
-    keep_texts: bool = False
-    """Whether records hold queries and answers."""
-
-    hop_secret_env: str | None = None
-    """Environment variable with the secret shared with gateways that have this one as an agent."""
 
 
 class Gateway:
@@ -99,7 +71,7 @@ class Gateway:
         *,
         access: Access | None = None,
         recorder: Recorder | None = None,
-        settings: Settings = Settings(),
+        settings: Settings | None = None,
         read: Callable[[], Network] | None = None,
         on_change: Callable[[Mapping[str, BreakerState]], None] | None = None,
         on_flight: Callable[[bool], None] | None = None,
@@ -109,7 +81,7 @@ class Gateway:
         self.id = secrets.token_hex(8)
         self.access = access or Access()
         self.recorder: Recorder = recorder or Recorders(())
-        self.settings = settings
+        self.settings = settings or Settings()
         self.service = Service(network)
         self.draining = False
         self.in_flight = 0

@@ -15,29 +15,21 @@ import orjson
 
 from disrouter.errors import DisrouterError
 from disrouter.gateway.errors import ProblemError, invalid, shown
-from disrouter.types import Message, Role, Sampling, Scenario
+from disrouter.gateway.messages import MOST_MESSAGES, messages_of
+from disrouter.types import Message, Sampling, Scenario
 from disrouter.utility import SCENARIOS, scenario_of
 
-__all__ = ["MOST_MESSAGES", "NETWORK_MODEL", "Ask", "chat_ask", "json_of", "messages_of"]
+__all__ = ["NETWORK_MODEL", "Ask", "chat_ask", "json_of"]
 
 NETWORK_MODEL = "disrouter"
 """The model that stands for the whole network."""
 
-MOST_MESSAGES = 2_048
 MOST_CHOICES = 64
 MOST_STOPS = 16
 MOST_TOP_LOGPROBS = 20
 
 _OURS = ("alpha", "max_cost", "max_hops", "policy")
 _NESTED = (*_OURS, "scenario", "trace")
-_ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "user",
-    "function": "user",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,47 +116,6 @@ def chat_ask(body: dict[str, Any], *, agents: Mapping[str, Any], most_messages: 
         wants_usage=bool(options and options.get("include_usage")),
         wants_trace=_flag(ours, "trace"),
     )
-
-
-def messages_of(messages: Any, most: int = MOST_MESSAGES) -> tuple[Message, ...]:
-    """Return chat messages as text.
-
-    Raises:
-        ProblemError: They are none.
-    """
-    if not isinstance(messages, list) or not messages:
-        raise invalid(f"messages must be a list of at least one message; it is {shown(messages)}.", param="messages")
-    if len(messages) > most:
-        raise invalid(f"messages has {len(messages):,} entries; at most {most:,} are taken.", param="messages")
-    return tuple(_message_of(message, f"messages[{i}]") for i, message in enumerate(messages))
-
-
-def _message_of(message: Any, where: str) -> Message:
-    if not isinstance(message, dict):
-        raise invalid(f"{where} must be an object with role and content; it is {shown(message)}.", param=where)
-    role = message.get("role")
-    if not isinstance(role, str) or role not in _ROLES:
-        known = ", ".join(f"'{name}'" for name in _ROLES)
-        raise invalid(f"{where}.role {shown(role)} is not known. Known: {known}.", param=f"{where}.role")
-    content = message.get("content")
-    if content is None and role == "assistant":  # it called tools
-        return Message("assistant", "")
-    if isinstance(content, str):
-        return Message(_ROLES[role], content)
-    if not isinstance(content, list):
-        raise invalid(
-            f"{where}.content must be text or a list of parts; it is {shown(content)}.", param=f"{where}.content"
-        )
-    texts = []
-    for i, part in enumerate(content):
-        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-            raise invalid(
-                f"{where}.content[{i}] must be an object with a type; it is {shown(part)}.",
-                param=f"{where}.content[{i}]",
-            )
-        if isinstance(part.get("text"), str):
-            texts.append(part["text"])
-    return Message(_ROLES[role], "\n".join(texts))
 
 
 def _our_fields(body: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from disrouter.gateway.access import Grant
 from disrouter.gateway.asking import Ask, json_of
 from disrouter.gateway.dialects import Dialect, Facts, Stream, reply_of, trace_json
 from disrouter.gateway.errors import ProblemError, body_of, error_type_of, invalid, problem_of, unanswered
-from disrouter.gateway.records import ErrorType, HopRecord, Outcome, RouteRecord, new_trace_id
+from disrouter.gateway.recording import record_of
+from disrouter.gateway.records import ErrorType, Outcome, new_trace_id
 from disrouter.gateway.service import Service
 from disrouter.types import Delta, Hop, Query, Request, Trace
 
@@ -60,7 +61,7 @@ class Exchange:
         self.ask: Ask | None = None
         self.hops: list[Hop] = []
         self.trace: Trace | None = None
-        self.saved: float | None = None
+        self._saving: float | None = None
         self.speaker: str | None = None
         """Who is answering, from the first piece on."""
         self.first: float | None = None
@@ -290,7 +291,7 @@ class Exchange:
         return found
 
     def _route_headers(self, trace: Trace) -> list[tuple[bytes, bytes]]:
-        saved = self._saved(trace)
+        saved = self.saved(trace)
         return [
             (b"x-disrouter-agent", (trace.agent or "").encode()),
             (b"x-disrouter-hops", str(len(trace.hops)).encode()),
@@ -298,62 +299,19 @@ class Exchange:
             (b"x-disrouter-saved", f"{saved:.9g}".encode() if saved is not None else b""),
         ]
 
-    def _saved(self, trace: Trace) -> float | None:
-        if self.saved is None:
-            self.saved = self.service.saved(trace)
-        return self.saved
+    def saved(self, trace: Trace) -> float | None:
+        """Return what the route saved, computed once."""
+        if self._saving is None:
+            self._saving = self.service.saved(trace)
+        return self._saving
 
     def _extension(self, trace: Trace) -> dict[str, Any]:
         seconds = time.perf_counter() - self.started
-        return trace_json(trace, self.trace_id, self._saved(trace), seconds)
+        return trace_json(trace, self.trace_id, self.saved(trace), seconds)
 
     def _record(self, outcome: Outcome, error: ErrorType | None) -> None:
         """Hand the request to the recorder, and charge it."""
-        ended = time.perf_counter()
-        ask, trace = self.ask, self.trace
-        scenario = (ask.scenario if ask else None) or self.service.network.scenario
-        hops = [_hop_record(hop) for hop in (trace.hops if trace else self.hops)]
-        if outcome == "cut" and self.speaker is not None and trace is None:
-            hops.append(HopRecord(agent=self.speaker, decision="failure", error=error, reason="its answer broke off"))
-        clean = trace is not None and all(hop.decision != "failure" for hop in trace.hops)
-        seconds = ended - self.started
-        keeps = self.gateway.settings.keep_texts and ask is not None
-        record = RouteRecord(
-            trace_id=self.trace_id,
-            time=self.arrived,
-            model=self.model,
-            endpoint=self.dialect.endpoint,
-            scenario=scenario.name,
-            alpha=scenario.alpha,
-            stream=ask.streaming if ask else False,
-            hops=tuple(hops),
-            agent=trace.agent if trace else None,
-            outcome=outcome,
-            code=self.code or 499,
-            error=error,
-            saved=self._saved(trace) if trace else None,
-            seconds=seconds,
-            # Seconds of failures are not told by the agents, so they cannot be taken off.
-            overhead_seconds=max(0.0, seconds - trace.seconds) if trace and clean else None,
-            first_token_seconds=self.first - self.started if self.first is not None else None,
-            key_id=self.grant.key_id if self.grant else None,
-            prompt="\n".join(m.content for m in ask.messages) if keeps and ask else None,
-            answer=trace.answer if keeps and trace else None,
-        )
+        record = record_of(self, outcome, error)
         if self.grant is not None:
             self.gateway.access.spend(self.grant, record.cost)
         self.gateway.recorder.record(record)
-
-
-def _hop_record(hop: Hop) -> HopRecord:
-    return HopRecord(
-        agent=hop.agent,
-        decision=hop.decision,
-        confidence=hop.confidence,
-        prompt_tokens=hop.usage.prompt_tokens,
-        completion_tokens=hop.usage.completion_tokens,
-        cost=hop.cost,
-        seconds=hop.seconds,
-        reason=hop.reason,
-        error=error_type_of(hop.cause) if hop.decision == "failure" else None,
-    )

@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from disrouter import __version__
-from disrouter.gateway.asking import MOST_CHOICES, MOST_MESSAGES, MOST_STOPS, MOST_TOP_LOGPROBS
+from disrouter.gateway.asking import MOST_CHOICES, MOST_STOPS, MOST_TOP_LOGPROBS
+from disrouter.gateway.messages import MOST_MESSAGES
 from disrouter.utility import SCENARIOS
 
 __all__ = ["description", "openapi_routes"]

@@ -15,7 +15,7 @@ import orjson
 from disrouter.agents.addresses import check_key
 from disrouter.errors import ConfigError, DisrouterError
 from disrouter.gateway.access import BudgetError, Grant
-from disrouter.gateway.asking import Ask
+from disrouter.gateway.asking import NETWORK_MODEL, Ask
 from disrouter.gateway.errors import ProblemError, invalid
 from disrouter.gateway.guard import Guard
 from disrouter.gateway.network_state import AgentState, NetworkState
@@ -34,9 +34,18 @@ class Service:
 
     Args:
         network: The network as its file describes it.
+
+    Raises:
+        ConfigError: An agent has a name that stands for the network itself.
     """
 
     def __init__(self, network: Network) -> None:
+        for name in network.agents:
+            if name == NETWORK_MODEL or name.startswith(f"{NETWORK_MODEL}/"):
+                raise ConfigError(
+                    f"Agent '{name}' cannot be served: in requests that name stands for the network.",
+                    hint="give the agent another one",
+                )
         self.guards = {name: Guard(agent) for name, agent in network.agents.items()}
         self.network = _with_agents(network, self.guards)
         self.direct = {
