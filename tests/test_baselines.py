@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from disrouter.baselines import BASELINES, Rows, baseline_of
 from disrouter.baselines._answers import final_answer
-from disrouter.baselines._tuning import cheapest_best, full_costs
+from disrouter.baselines._tuning import TRIES, cheapest_best, full_costs
 from disrouter.baselines.automix import Pomdp
 from disrouter.baselines.conformance import violations
 from disrouter.baselines.contract import Fitted, Router, Verifications
@@ -114,6 +115,13 @@ def test_one_agent_alone_is_a_table_too(name: str) -> None:
     fitted = router.fit(alone(toy(40, 31, "a")), alone(toy(1, 32, "b")), seed=0)
 
     assert set(decide(router, fitted, alone(toy(5, 33, "c")), TEST.table.scenarios[0]).agent) == {0}
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_every_learned_baseline_tries_the_same_number_of_settings(name: str) -> None:
+    module = import_module(f"disrouter.baselines.{BASELINES[name].partition(':')[0]}")
+
+    assert len(module.SETTINGS) == len(set(module.SETTINGS)) == TRIES
 
 
 def test_reading_the_text_is_charged_to_every_query() -> None:
