@@ -134,7 +134,7 @@ def test_help_opens_with_two_commands_to_try() -> None:
 def test_commands_are_listed_in_the_order_of_use() -> None:
     listed = run("--help").stdout.partition("Commands:")[2].split("\n")
 
-    order = ["demo", "ask", "eval", "profile", "train", "calibrate", "agents", "recipes", "lab"]
+    order = ["demo", "ask", "eval", "drift", "profile", "train", "calibrate", "agents", "recipes", "lab"]
     assert [line.split()[0] for line in listed if line.strip()] == order
 
 

@@ -328,7 +328,8 @@ def watched(
     world.confidence[0] **= power
     if shuffled:
         world.confidence[0] = np.random.default_rng(3).permutation(world.confidence[0]) ** 0.25
-    auditor, events = Auditor.of(cards), []
+    auditor = Auditor.of(cards)
+    events: list[Event] = []
     for start in range(0, world.score.shape[1], 50):
         some = world.at(np.arange(start, min(start + 50, world.score.shape[1])))
         heard = np.array([auditor.hear(name, some.confidence[a]) for a, name in enumerate(some.agents)])
