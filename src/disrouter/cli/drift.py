@@ -225,7 +225,7 @@ def _print(study: Study) -> None:
             console.print(f"  {name}, stream {seed}, {event}", soft_wrap=True)
     console.print()
     console.print(
-        f"{len(study.seeds)} streams of {study.queries} queries per drift, the change after {study.turn}; cards "
+        f"per drift {len(study.seeds)} x {study.queries} queries, the change after {study.turn}; cards "
         f"measured on {study.fitted_on} others. later: the difference over the last half of what came after the "
         "change. worst: furthest that the running mean cost was from the budget after the first 1000 queries.",
         soft_wrap=True,

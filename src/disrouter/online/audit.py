@@ -50,7 +50,7 @@ WINDOW = 400
 FEWEST = 40
 """Answers of which, and of which at least a tenth right or wrong, before anything is concluded from them."""
 
-_GAIN, _LEAST = 6.0, 1.5
+_GAIN, _LEAST = 6.0, 2.0
 """Log-likelihood that a curve must gain to be believed, and how far it must be from the one before: less than that is
 no lie but an inexact card, which is for refreshing."""
 

@@ -33,7 +33,7 @@ HIGHEST = 9.0
 """The highest alpha, a weight of cost of 0.9: hardly any answer is worth more than the cheapest one then."""
 
 RATE, REPAYMENT = 0.01, 0.003
-"""Defaults, chosen on validation queries of the lab: see the lab notebook."""
+"""Defaults: what is off at first is paid back within some hundred queries, without swinging."""
 
 _SURPRISE = 4.0
 """One query moves the price like at most this many budgets."""

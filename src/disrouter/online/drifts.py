@@ -169,8 +169,9 @@ DRIFTS = {
 
 
 def overclaimers(network: Network) -> tuple[str, ...]:
-    """Return every second agent in the order of asking: those that will overclaim."""
-    return network.order[::2]
+    """Return who will overclaim: every second, in the order of asking, of the agents that give a confidence."""
+    cards = {name: network.agents[name].card.competence for name in network.order}
+    return tuple(name for name, card in cards.items() if card is not None and card.bands)[::2]
 
 
 def _busiest(network: Network) -> str:
