@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from disrouter.evaluation.outcomes import Outcome, OutcomeTable
 from disrouter.evaluation.replay import fitted, replay
 from disrouter.network import Limits, Network
 from disrouter.online.agents import retaken
-from disrouter.online.audit import Auditor, Event
+from disrouter.online.audit import Auditor, Event, Record
 from disrouter.online.budget import BudgetPacer, check_budget
 from disrouter.online.drifts import DRIFTS, carded
 from disrouter.online.feedback import Feedback, beliefs
@@ -79,10 +78,6 @@ def network(cards: dict[str, Competence]) -> Network:
 
 
 # --- the budget
-
-
-def spending(alphas: Sequence[float], scale: float) -> float:
-    return scale / (1 + 2 * alphas[-1])
 
 
 def test_the_mean_cost_comes_to_the_budget_although_prices_double_on_the_way() -> None:
@@ -431,6 +426,26 @@ def test_an_auditor_is_read_again_and_refuses_nonsense(cards: dict[str, Competen
         Auditor.of(cards, patience=0.5)
     with pytest.raises(UsageError, match="slack"):
         Auditor.of(cards, slack=float("nan"))
+
+
+def test_a_live_agent_is_heard_as_the_auditor_hears_it(cards: dict[str, Competence]) -> None:
+    live = Network("live", [ScriptedAgent(name, cost=cost, confidence=0.9) for name, cost in PRICES.items()])
+    lying = Auditor(records={**Auditor.of(cards).records, "small": Record(power=4.0)})
+    deaf = Auditor(records={**Auditor.of(cards).records, "small": Record(heard=False)})
+
+    # own word answers above .5: .9 ** 4 = .6561 is heard; nothing heard answers as well
+    assert retaken(live, cards, lying).ask("?").hops[0].confidence == pytest.approx(0.6561)
+    assert retaken(live, cards, deaf).ask("?").hops[0].confidence is None
+    assert retaken(live, cards).ask("?").hops[0].confidence == 0.9
+
+
+def test_whoever_is_left_out_is_not_asked_unless_nobody_else_is_left(cards: dict[str, Competence]) -> None:
+    live = Network("live", [ScriptedAgent(name, cost=cost, confidence=0.9) for name, cost in PRICES.items()])
+    trusted = Auditor.of(cards).records
+
+    assert retaken(live, cards, Auditor(records={**trusted, "small": Record(out=True)})).entry == "middle"
+    everybody = Auditor(records={name: Record(out=True) for name in PRICES})
+    assert retaken(live, cards, everybody).entry == "small"
 
 
 # --- streams

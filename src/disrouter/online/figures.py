@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
 import numpy as np
@@ -69,7 +70,7 @@ def _panels(
                 times = (np.arange(len(values)) + 1 + (width - 1) / 2) * BLOCK
                 axes.plot(times, values, color=colour, linewidth=1.6, label=label)
             axes.axvline(study.turn, color=MUTED, linewidth=1, linestyle=":")
-            axes.set_title(DRIFTS[name].words, fontsize=9)
+            axes.set_title(fill(DRIFTS[name].words, 30), fontsize=9)
             axes.tick_params(labelsize=8)
         for axes in panels[len(names) :]:
             axes.set_visible(False)
