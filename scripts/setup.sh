@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 level=${1:-dev}
 case $level in
 demo) extras=local,eval ;;
-dev) extras=local,eval,train,dev ;;
+dev) extras=local,eval,train,bench,dev ;;
 *)
     echo "setup: unknown level '$level'; known: demo, dev" >&2
     exit 2
