@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from disrouter.baselines.contract import Fitted, Router, Verifications
 from disrouter.baselines.decide import decide
 from disrouter.baselines.features import TFIDF, SentenceTransformers, feature_cost, features_of
 from disrouter.baselines.toy import planted
+from disrouter.bench.methods import methods_of
 from disrouter.errors import ConfigError, MissingExtraError, UnknownNameError
 from disrouter.evaluation import methods
 from disrouter.evaluation.metrics import utilities
@@ -225,3 +227,31 @@ def test_looking_names_up_loads_nothing_heavy() -> None:
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert told.stdout.split() == []
+
+
+class WordCounts:
+    """Stands in for the library of sentence encoders, which no test environment has: counts of three words."""
+
+    def __init__(self, model: str, *, local_files_only: bool) -> None:
+        assert (model, local_files_only) == ("encoder", True)
+
+    def encode(self, texts: list[str], *, convert_to_numpy: bool) -> np.ndarray:
+        words = ("integral", "limit", "series", "converge", "lemma", "proof"), ("rhyme", "verse", "sonnet", "poem")
+        return np.array([[sum(word in text for word in group) for group in words] for text in texts], dtype=np.float32)
+
+
+def test_methods_read_a_sentence_encoder_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=WordCounts))
+    (router,) = methods_of(["mlp"], features="sentence-transformers:encoder")
+
+    decisions = decide(router, router.fit(TRAIN, VALIDATION, seed=0), TEST, TEST.table.scenarios[0])
+
+    hard = np.array([dataset == "hard" for dataset in TEST.table.datasets])
+    assert (decisions.agent[hard] == 2).all()
+    assert decisions.overhead == pytest.approx(0.002)  # a look of the cheapest agent
+
+
+def test_methods_that_read_no_text_take_no_features() -> None:
+    assert methods_of(["smallest"], features="tfidf") == methods_of(["smallest"])
+    with pytest.raises(UnknownNameError, match="'bert'"):
+        methods_of(["mlp"], features="bert")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from disrouter.baselines import BASELINES, Router, baseline_of
 from disrouter.baselines.conformance import conform
+from disrouter.baselines.features import features_of
 from disrouter.errors import UnknownNameError, UsageError
 
 __all__ = ["ENTRY_POINTS", "known_methods", "method_of", "methods_of"]
@@ -24,21 +26,33 @@ def known_methods() -> tuple[str, ...]:
     return (*BASELINES, *sorted(point.name for point in entry_points(group=ENTRY_POINTS)))
 
 
-def methods_of(names: Sequence[str], own: Sequence[str] = ()) -> list[Router]:
+def methods_of(names: Sequence[str], own: Sequence[str] = (), *, features: str | None = None) -> list[Router]:
     """Return methods by name (``all``: every one that is built in) and those of the user's (``path.py:Name``).
+
+    ``features`` names what built-in methods read of texts, see :mod:`disrouter.baselines.features`.
 
     Raises:
         UnknownNameError: A name nobody has.
         UsageError: A file cannot be used, a method breaks the contract, or two share a name.
     """
     wanted = [name for chosen in names for name in (BASELINES if chosen == "all" else (chosen,))]
-    found = [method_of(name) for name in dict.fromkeys(wanted)] + [from_file(spec) for spec in own]
+    found = [_reading(method_of(name), features if name in BASELINES else None) for name in dict.fromkeys(wanted)]
+    found += [from_file(spec) for spec in own]
     seen: set[str] = {"ours", "oracle", "rate-aware-oracle"}
     for router in found:
         if router.name in seen:
             raise UsageError(f"Two methods are called '{router.name}'.", hint="give yours another `name`")
         seen.add(router.name)
     return found
+
+
+def _reading(router: Router, features: str | None) -> Router:
+    """Return a built-in method with other features of texts; the method itself if it reads none."""
+    settings: Any = router
+    if features is None or not hasattr(settings, "features"):
+        return router
+    changed: Router = replace(settings, features=features_of(features))
+    return changed
 
 
 def method_of(name: str) -> Router:

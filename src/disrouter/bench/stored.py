@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,20 @@ def store(run: BenchRun, folder: Path, table: BenchTable | None = None) -> None:
     write_results(run.results, folder / "results.parquet")
     # Seconds differ from machine to machine: they are no result.
     outcomes = [{k: v for k, v in asdict(o).items() if not k.endswith("_seconds")} for o in run.outcomes]
-    write_json(folder / "record.json", {"schema": 1, "config": dict(run.config), "outcomes": outcomes})
+    write_json(folder / "record.json", {"schema": 1, "config": _short(run.config), "outcomes": outcomes})
+
+
+def _short(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration with a fingerprint in place of each method's settings: a network's cards are long."""
+    methods = {
+        name: {
+            "class": made["made_by"].partition(" ")[0],
+            "settings": blake2b(made["made_by"].encode(), digest_size=8).hexdigest(),
+            "needs": made["needs"],
+        }
+        for name, made in config["methods"].items()
+    }
+    return {**config, "methods": methods}
 
 
 def read_stored(folder: Path) -> StoredRun:

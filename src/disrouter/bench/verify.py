@@ -98,11 +98,11 @@ def _checked(page: Path, text: str, run_of: Callable[[str], StoredRun]) -> tuple
         wanted = compact(value, match["format"])
         problem = None if match["number"] == wanted else f"says {match['number']}, the run {wanted}"
         what = " ".join(match[name] for name in ("run", "method", "scenario", "key"))
-        found.append(_finding(page, text, match, what, 1, problem))
+        found.append(_finding(page, blocks, match, what, 1, problem))
         return match[0].replace(match["number"], wanted, 1)
 
-    new = INLINE.sub(inline, BLOCK.sub(block, text))
-    return new, found
+    blocks = BLOCK.sub(block, text)
+    return INLINE.sub(inline, blocks), found
 
 
 def _different(there: str, wanted: str) -> Iterable[str]:

@@ -206,6 +206,11 @@ def build(
     help="A method of your own; the file is run. May be repeated.",
 )
 @click.option(
+    "--features",
+    metavar="NAME",
+    help="What built-in methods read of texts: tfidf, or sentence-transformers:FOLDER.  [default: tfidf]",
+)
+@click.option(
     "--network", "network_name", metavar="FILE|NAME", help="Our network over the table's agents, compared as 'ours'."
 )
 @policy_option
@@ -227,6 +232,7 @@ def run(
     table_path: Path,
     names: str,
     own: tuple[str, ...],
+    features: str | None,
     network_name: str | None,
     policy: str | None,
     domain: str | None,
@@ -251,7 +257,7 @@ def run(
     chosen: list[Any] = [] if network_name is None else [Ours(_over(network_name, policy, table))]
     if policy and network_name is None:
         raise UsageError("--policy decides for a network, and none is given.", hint="add --network lab")
-    chosen += methods_of([name.strip() for name in names.split(",") if name.strip()], own)
+    chosen += methods_of([name.strip() for name in names.split(",") if name.strip()], own, features=features)
     made = compare(
         table,
         chosen,
