@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from disrouter.agents._assessing import confidence_said, rejects_so_far, token_look
-from disrouter.agents._chunks import assembled
+from disrouter.agents._chunks import Answer, assembled, completion_of
+from disrouter.agents._server import Server
 from disrouter.agents._sse import LARGEST_EVENT, EventReader
 from disrouter.agents.addresses import server_problem
+from disrouter.agents.faults import FaultError
 from disrouter.network import Network
 from disrouter.types import Query, Trace, Usage
 from gateway.mock_backend import MockBackend
@@ -123,6 +125,49 @@ def test_chunks_are_put_together_to_the_completion_they_stand_for() -> None:
     assert hello["finish_reason"] == "stop"
     assert called["message"] == {"role": "assistant", "content": None, "tool_calls": [call]}
     assert (called["index"], called["finish_reason"]) == (1, "tool_calls")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"[]",
+        b"null",
+        b'"text"',
+        b"{}",
+        b'{"choices": {}}',
+        b'{"choices": [1]}',
+        b'{"choices": [{"delta": []}]}',
+        b'{"choices": [{"index": "one", "delta": {}}]}',
+        b'{"choices": [{"delta": {"content": 5}}]}',
+        b'{"choices": [{"delta": {"tool_calls": 5}}]}',
+        b'{"choices": [{"delta": {"tool_calls": ["f"]}}]}',
+        b'{"choices": [{"delta": {"tool_calls": [{"function": "f"}]}}]}',
+        b'{"error": "I am broken"}',
+        b'{"error": {"message": "I am broken"}}',
+        b"{",
+    ],
+)
+def test_a_chunk_that_is_none_is_the_agents_fault(sent: bytes) -> None:
+    with pytest.raises(FaultError, match="Agent 'a'") as refused:
+        Answer(Server("a", "http://127.0.0.1:9/v1"))._chunk(sent)
+
+    assert refused.value.own
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"choices": []},
+        {"choices": [None]},
+        {"choices": [{}]},
+        {"choices": [{"message": {"content": ["text"]}}]},
+        {"choices": [{"message": {"content": None, "tool_calls": "f"}}]},
+    ],
+)
+def test_a_reply_that_is_no_completion_is_the_agents_fault(body: dict[str, Any]) -> None:
+    with pytest.raises(FaultError, match="Agent 'a'"):
+        completion_of(Server("a", "http://127.0.0.1:9/v1"), body, "hello", 0.0)
 
 
 # Self-assessment

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -27,12 +22,12 @@ from anyio.from_thread import start_blocking_portal
 
 from disrouter.agents.transformers import TransformersAgent
 from disrouter.errors import AgentError, ConfigError, DisrouterError, RunError, UnknownNameError
-from disrouter.lab.family import checkpoint_path
 from disrouter.lab.suite import LabSuite
 from disrouter.training.profiling import LocalSampler, Profile, profile
 from disrouter.training.server_sampler import ServerSampler
 from disrouter.training.settings import ProfileSettings
 from disrouter.types import AgentCard, Completion, Query, QueryPrice, Usage
+from transformers_serve import Served, serving
 
 KEY = "sk-canary-3f9a"
 
@@ -552,57 +547,11 @@ def test_a_grader_that_fails_leaves_nothing_behind(server: Server, tmp_path: Pat
 # -- a server that others wrote ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Served:
-    url: str
-    model: str
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """``transformers serve`` with the smallest lab model."""
-    folder = tmp_path_factory.mktemp("served")
-    model = folder / "agent-1"
-    shutil.copytree(checkpoint_path("agent-1", "base"), model)
-    # It is greedy unless told to sample, and must be told where an answer begins: it takes every Qwen3 for ChatML.
-    change(model / "generation_config.json", do_sample=True)
-    content = {"close": "<|end|>", "content": "text"}
-    change(
-        model / "tokenizer_config.json", response_template={"start_anchor": "<|agent|>", "fields": {"content": content}}
-    )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # The weights are 16-bit files, and an agent computes with them in 32 bits.
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--dtype", "float32"]
-    log = folder / "log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*command, "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"HF_HOME": str(folder), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        )
-        try:
-            wait_for(port, process, log)
-            yield Served(f"http://127.0.0.1:{port}/v1", str(model))
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def change(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    pytest.fail(f"the server did not start:\n{log.read_text()}")
+    with serving(tmp_path_factory.mktemp("served")) as served:
+        yield served
 
 
 def of_served(served: Served, **changes: Any) -> ServerSampler:

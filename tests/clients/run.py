@@ -3,8 +3,9 @@
     python tests/clients/run.py [CLIENT …]
 
 Every client is a script of its own that knows the gateway's address from its environment and ends with 0 if all went
-well. Clients live apart from the project, in .cache/clients: two Python environments (openai-python 3.x and 2.x) and
-one of Node.js, each in the versions of a file here. They are made once, and again when that file changes.
+well. Clients live apart from the project, in .cache/clients: Python environments (openai-python 3.x and 2.x, and
+schemathesis) and one of Node.js, each in the versions of a file here. They are made once, and again when that file
+changes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ agents:
     backend: openai
     model: mock-model
     base_url: {url}
-    price: {{cost: 0.5}}
+    price: {{cost: 0}}
     retries: 0
     breaker: {{failures: 1000000}}
 """
@@ -44,7 +45,7 @@ class Client:
     name: str
     script: str
     home: str
-    """``modern`` or ``openai2`` (Python), ``js``, or ``shell``."""
+    """``modern``, ``openai2`` or ``fuzz`` (Python), ``js``, or ``shell``."""
 
 
 CLIENTS = (
@@ -57,6 +58,7 @@ CLIENTS = (
     Client("llm", "llm_client.py", "modern"),
     Client("javascript", "openai_client.mjs", "js"),
     Client("curl", "curl_client.sh", "shell"),
+    Client("schemathesis", "schemathesis_client.py", "fuzz"),
 )
 
 

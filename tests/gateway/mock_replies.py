@@ -122,7 +122,7 @@ def _text(body: Mapping[str, Any], asked: Mapping[str, str], index: int) -> str:
 def _cut(text: str, body: Mapping[str, Any]) -> tuple[str, str]:
     stops = body.get("stop") or []
     for stop in [stops] if isinstance(stops, str) else stops:
-        text = text.split(stop)[0]
+        text = text.split(stop)[0] if stop else text
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     said = tokens(text)
     if limit is not None and len(said) > limit:
@@ -132,7 +132,7 @@ def _cut(text: str, body: Mapping[str, Any]) -> tuple[str, str]:
 
 def _tool_calls(body: Mapping[str, Any], count: int) -> tuple[dict[str, Any], ...]:
     """Call the tool that is chosen, else the first, until a tool has answered."""
-    choice, tools = body.get("tool_choice", "auto"), body.get("tools") or []
+    choice, tools = body.get("tool_choice", "auto"), [t for t in body.get("tools") or [] if t["type"] == "function"]
     if not tools or choice == "none" or body["messages"][-1].get("role") == "tool":
         return ()
     named = choice["function"]["name"] if isinstance(choice, dict) else None

@@ -19,7 +19,8 @@ from disrouter.agents import ScriptedAgent
 from disrouter.agents.faults import FaultError
 from disrouter.errors import ConfigError
 from disrouter.gateway.app import Settings
-from disrouter.gateway.guard import Breaker, Gate
+from disrouter.gateway.breaker import Breaker
+from disrouter.gateway.gate import Gate
 from disrouter.gateway.server import bound_socket, require_safe_address
 from disrouter.gateway.service import Service
 from disrouter.network import Network
@@ -178,6 +179,22 @@ async def test_a_place_is_not_lost_when_one_who_waits_gives_up() -> None:
 
     await asyncio.wait_for(gate.enter(), 1)
 
+    assert (gate.inside, gate.waiting) == (1, 0)
+
+
+async def test_a_place_given_to_one_who_has_just_left_goes_on_to_the_next() -> None:
+    gate = Gate("a", concurrency=1, queue=5)
+    await gate.enter()
+    leaving = asyncio.create_task(gate.enter())
+    staying = asyncio.create_task(gate.enter())
+    await wait_until(lambda: gate.waiting == 2)
+
+    gate.leave()  # it is the first one's turn
+    leaving.cancel()  # who leaves before it takes it
+    await asyncio.wait_for(staying, 1)
+
+    await asyncio.wait([leaving])
+    assert leaving.cancelled()
     assert (gate.inside, gate.waiting) == (1, 0)
 
 

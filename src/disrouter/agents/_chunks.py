@@ -109,6 +109,8 @@ class Answer:
         content = delta.get("content")
         if content and not isinstance(content, str):
             raise self._malformed("a chunk whose content is no text")
+        if not _are_calls(delta.get("tool_calls")):
+            raise self._malformed("a chunk with tool calls that are none")
         if any(delta.get(part) for part in _SAID):
             self.written += 1
         if content and index == 0:
@@ -121,6 +123,13 @@ class Answer:
 
     def _malformed(self, what: str) -> FaultError:
         return FaultError(f"Agent '{self.server.agent}' sent {what} instead of a completion.", kind="malformed")
+
+
+def _are_calls(calls: Any) -> bool:
+    return not calls or (
+        isinstance(calls, list)
+        and all(isinstance(call, dict) and isinstance(call.get("function"), dict | None) for call in calls)
+    )
 
 
 def text_of(chunks: Iterable[Chunk]) -> str:
@@ -146,6 +155,8 @@ def completion_of(server: Server, body: dict[str, Any], prompt: str, seconds: fl
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(message, dict) or not isinstance(message.get("content"), str | None):
             raise FaultError(f"Agent '{server.agent}' sent a choice without a message.", kind="malformed")
+        if not _are_calls(message.get("tool_calls")):
+            raise FaultError(f"Agent '{server.agent}' sent tool calls that are none.", kind="malformed")
     text = choices[0]["message"].get("content") or ""
     usage = usage_of(body.get("usage")) or Usage(estimated_tokens(prompt), estimated_tokens(text))
     return Completion(

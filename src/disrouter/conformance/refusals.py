@@ -57,6 +57,8 @@ def _with(**fields: Any) -> Check:
     return check
 
 
+_ODD_PART = {"type": "text", "text": {}}
+
 for _name, _rule, _check in (
     ("no-json", "A body that is no JSON: 400.", _raw(b'{"model": "x", "messages": [')),
     ("empty-body", "An empty body: 400.", _raw(b"")),
@@ -75,6 +77,7 @@ for _name, _rule, _check in (
         "A content that is neither text nor parts: 400.",
         _with(messages=[{"role": "user", "content": 4}]),
     ),
+    ("part-text", "A text part whose text is none: 400.", _with(messages=[{"role": "user", "content": [_ODD_PART]}])),
     ("temperature-text", "A temperature that is no number: 400.", _with(temperature="hot")),
     ("temperature-range", "A temperature above 2: 400.", _with(temperature=2.5)),
     ("top-p-range", "A top_p above 1: 400.", _with(top_p=1.5)),

@@ -174,6 +174,16 @@ async def _(target: Target) -> None:
     refused(await target.post("/responses", {"model": target.model}), 400)
 
 
+@case("response-odd-part", "A part of the content whose type is no text: 400.")
+async def _(target: Target) -> None:
+    refused(await _ask(target, input=[{"role": "user", "content": [{"type": {}, "text": ""}]}]), 400)
+
+
+@case("response-call-id", "A function_call_output that does not say which call it is of: 400.")
+async def _(target: Target) -> None:
+    refused(await _ask(target, input=[{"type": "function_call_output", "output": "rain"}]), 400)
+
+
 @case("response-unknown-model", "An unknown model: 404 with code model_not_found.")
 async def _(target: Target) -> None:
     refused(await _ask(target, model="no-such-model-here"), 404, code="model_not_found")

@@ -266,9 +266,12 @@ def _whole(body: Mapping[str, Any], name: str, usable: Callable[[int], bool], al
     value = body.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not usable(value):
+    whole = value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:  # to JSON 4.0 is whole
+        whole = int(value)
+    if isinstance(whole, bool) or not isinstance(whole, int) or not usable(whole):
         raise invalid(f"{name} must be {allowed}; it is {shown(value)}.", param=name)
-    return value
+    return whole
 
 
 def _kind(value: object) -> str:

@@ -34,6 +34,8 @@ class Completions:
             if body.pop(name, None) not in neutral:
                 raise invalid(f"{name} is not supported here.", param=name, code="unsupported_parameter")
         count = body.pop("logprobs", None)
+        if isinstance(count, float) and count.is_integer():
+            count = int(count)
         if count is not None:
             if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= 20:
                 raise invalid(f"logprobs must be a whole number from 0 to 20; it is {shown(count)}.", param="logprobs")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -36,6 +37,7 @@ class LocalOnly:
             await self._app(scope, receive, send)
 
 
+@lru_cache(maxsize=256)
 def is_local(host: str) -> bool:
     """Return whether a host, with or without port, is a name or address of loopback."""
     try:

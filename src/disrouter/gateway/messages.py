@@ -57,6 +57,9 @@ def _message_of(message: Any, where: str) -> Message:
                 f"{where}.content[{i}] must be an object with a type; it is {shown(part)}.",
                 param=f"{where}.content[{i}]",
             )
+        if part["type"] == "text" and not isinstance(part.get("text"), str):
+            at = f"{where}.content[{i}].text"
+            raise invalid(f"{at} must be text; it is {shown(part.get('text'))}.", param=at)
         if isinstance(part.get("text"), str):
             texts.append(part["text"])
     return Message(_ROLES[role], "\n".join(texts))

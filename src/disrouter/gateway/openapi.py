@@ -16,7 +16,6 @@ from starlette.routing import Route
 from disrouter import __version__
 from disrouter.gateway.asking import MOST_CHOICES, MOST_STOPS, MOST_TOP_LOGPROBS
 from disrouter.gateway.messages import MOST_MESSAGES
-from disrouter.utility import SCENARIOS
 
 __all__ = ["description", "openapi_routes"]
 
@@ -67,7 +66,7 @@ def description() -> Schema:
 
 def _post(summary: str, request: str, answer: str) -> Schema:
     content = {"application/json": {"schema": _ref(request)}}
-    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    stream: Schema = {"text/event-stream": {}}
     answers = {"200": {"description": "The answer.", "content": {**_json(answer), **stream}}}
     operation = {
         "summary": summary,
@@ -114,7 +113,12 @@ _NAME: Schema = {"type": "string", "minLength": 1}
 _FLAG = _or_null({"type": "boolean"})
 _COUNT = _or_null({"type": "integer", "minimum": 1})
 _PENALTY = _or_null({"type": "number", "minimum": -2, "maximum": 2})
-_PART = _object(("type",), type=_TEXT, text=_TEXT)
+_PART = {
+    "oneOf": [
+        _object(("type", "text"), type={"const": "text"}, text=_TEXT),
+        _object(("type",), type={"type": "string", "not": {"const": "text"}}),
+    ]
+}
 _MESSAGE = {
     "oneOf": [
         _object(
@@ -138,8 +142,29 @@ _FORMAT = {
     ]
 }
 
+_ITEM = _object(
+    ("role", "content"),
+    type={"const": "message"},
+    role={"enum": list(ROLES)},
+    content={
+        "anyOf": [
+            _TEXT,
+            {"type": "array", "items": _object(("type", "text"), type={"const": "input_text"}, text=_TEXT)},
+        ]
+    },
+)
+_RESULT = _object(("type", "call_id", "output"), type={"const": "function_call_output"}, call_id=_TEXT, output=_TEXT)
+_THRESHOLD = {
+    **_object(
+        ("name", "threshold"),
+        name={"const": "threshold"},
+        threshold={"type": "number", "minimum": 0, "maximum": 1},
+    ),
+    "additionalProperties": False,
+}
+
 _SHARED: dict[str, Schema] = {
-    "model": {**_NAME, "examples": ["disrouter", *(f"disrouter/{name}" for name in SCENARIOS)]},
+    "model": {**_NAME, "examples": ["disrouter"]},
     "stream": _FLAG,
     "temperature": _or_null({"type": "number", "minimum": 0, "maximum": 2}),
     "top_p": _or_null({"type": "number", "minimum": 0, "maximum": 1}),
@@ -147,7 +172,7 @@ _SHARED: dict[str, Schema] = {
     "alpha": _or_null({"type": "number", "minimum": 0, "maximum": 1}),
     "max_cost": _or_null({"type": "number", "exclusiveMinimum": 0}),
     "max_hops": _COUNT,
-    "policy": {"anyOf": [_NAME, _object(("name",), name=_NAME), {"type": "null"}]},
+    "policy": {"anyOf": [{"enum": ["own-word", "paper"]}, _THRESHOLD, {"type": "null"}]},
 }
 _CHOOSING: dict[str, Schema] = {
     "n": _or_null({"type": "integer", "minimum": 1, "maximum": MOST_CHOICES}),
@@ -157,6 +182,13 @@ _CHOOSING: dict[str, Schema] = {
     "max_tokens": _COUNT,
     "stream_options": _or_null(_object(include_usage=_FLAG)),
 }
+
+
+def _goes_with(field: str, other: str) -> Schema:
+    """Return the rule that a field is nothing without another that is true."""
+    needed = {"required": [other], "properties": {other: {"const": True}}}
+    return {"if": {"required": [field], "properties": {field: {"not": {"type": "null"}}}}, "then": needed}
+
 
 _REQUESTS: dict[str, Schema] = {
     "ChatRequest": _object(
@@ -180,12 +212,15 @@ _REQUESTS: dict[str, Schema] = {
     "ResponseRequest": _object(
         ("model", "input"),
         **_SHARED,
-        input={"anyOf": [_NAME, {"type": "array", "minItems": 1, "items": {"type": "object"}}]},
+        input={"anyOf": [_NAME, {"type": "array", "minItems": 1, "items": {"anyOf": [_ITEM, _RESULT]}}]},
         instructions=_or_null(_TEXT),
         max_output_tokens=_COUNT,
         text=_or_null(_object(format=_or_null(_object(("type",), type=_TEXT)))),
     ),
 }
+
+_REQUESTS["ChatRequest"]["allOf"] = [_goes_with("top_logprobs", "logprobs"), _goes_with("stream_options", "stream")]
+_REQUESTS["CompletionRequest"]["allOf"] = [_goes_with("stream_options", "stream")]
 
 _USAGE = _object(
     ("prompt_tokens", "completion_tokens", "total_tokens"),

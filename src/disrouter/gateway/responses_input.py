@@ -65,6 +65,10 @@ def _add_item(messages: list[dict[str, Any]], item: Any, where: str) -> None:
     if not isinstance(item, dict):
         raise invalid(f"{where} must be an object; it is {shown(item)}.", param=where)
     kind = item.get("type", "message")
+    if kind in ("function_call", "function_call_output") and not isinstance(item.get("call_id"), str):
+        raise invalid(
+            f"{where}.call_id must say which call it is; it is {shown(item.get('call_id'))}.", param=f"{where}.call_id"
+        )
     if kind == "message":
         messages.append({"role": item.get("role"), "content": _content(item.get("content"), where)})
     elif kind == "function_call":
@@ -96,7 +100,11 @@ def _content(content: Any, where: str) -> Any:
     parts = []
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind in _PARTS:
+        if isinstance(kind, str) and kind in _PARTS:
+            if not isinstance(part.get("text"), str):
+                raise invalid(
+                    f"{where}.content holds text that is none: {shown(part.get('text'))}.", param=f"{where}.content"
+                )
             parts.append({"type": "text", "text": part.get("text")})
         elif kind == "refusal":
             parts.append({"type": "text", "text": part.get("refusal")})
