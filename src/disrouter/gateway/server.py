@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import math
@@ -229,6 +230,8 @@ def serve(
         gateway.service.require_keys()
         pages = control.routes(gateway.state, gateway.reload if read is not None else None)
         app = LocalOnly(gateway.app(pages), lambda: control.access.open)
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
         with contextlib.closing(bound_socket(host, port)) as sock:
             server = GatewayServer(gateway, app, patience=drain, ready=ready)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
