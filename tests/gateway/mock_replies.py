@@ -125,8 +125,8 @@ def _cut(text: str, body: Mapping[str, Any]) -> tuple[str, str]:
         text = text.split(stop)[0] if stop else text
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     said = tokens(text)
-    if limit is not None and len(said) > limit:
-        return "".join(said[:limit]), "length"
+    if limit is not None and len(said) > int(limit):
+        return "".join(said[: int(limit)]), "length"
     return text, "stop"
 
 

@@ -27,6 +27,7 @@ NETWORK_MODEL = "disrouter"
 MOST_CHOICES = 64
 MOST_STOPS = 16
 MOST_TOP_LOGPROBS = 20
+MOST_COUNT = 2**31 - 1
 
 _OURS = ("alpha", "max_cost", "max_hops", "policy")
 _NESTED = (*_OURS, "scenario", "trace")
@@ -111,7 +112,7 @@ def chat_ask(body: dict[str, Any], *, agents: Mapping[str, Any], most_messages: 
         scenario=scenario,
         policy=_policy_of(ours.get("policy")),
         max_cost=_number(ours, "max_cost", lambda v: v > 0, "a number above 0"),
-        max_hops=_whole(ours, "max_hops", lambda v: v >= 1, "a whole number from 1"),
+        max_hops=_whole(ours, "max_hops", lambda v: 1 <= v <= MOST_COUNT, "a whole number from 1"),
         streaming=streaming,
         wants_usage=bool(options and options.get("include_usage")),
         wants_trace=_flag(ours, "trace"),
@@ -237,7 +238,7 @@ def _check_format(wanted: Any) -> None:
 
 def _sampling_of(body: Mapping[str, Any]) -> Sampling:
     """Return how an agent in this process draws its answer; greedy unless the request says otherwise."""
-    bounds = [_whole(body, name, lambda v: v >= 1, "a whole number from 1") for name in
+    bounds = [_whole(body, name, lambda v: 1 <= v <= MOST_COUNT, "a whole number from 1") for name in
               ("max_completion_tokens", "max_tokens")]  # fmt: skip
     return Sampling(
         temperature=float(body.get("temperature") or 0.0),

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from disrouter import __version__
-from disrouter.gateway.asking import MOST_CHOICES, MOST_STOPS, MOST_TOP_LOGPROBS
+from disrouter.gateway.asking import MOST_CHOICES, MOST_COUNT, MOST_STOPS, MOST_TOP_LOGPROBS
 from disrouter.gateway.messages import MOST_MESSAGES
 
 __all__ = ["description", "openapi_routes"]
@@ -111,7 +111,7 @@ def _or_null(schema: Schema) -> Schema:
 _TEXT: Schema = {"type": "string"}
 _NAME: Schema = {"type": "string", "minLength": 1}
 _FLAG = _or_null({"type": "boolean"})
-_COUNT = _or_null({"type": "integer", "minimum": 1})
+_COUNT = _or_null({"type": "integer", "minimum": 1, "maximum": MOST_COUNT})
 _PENALTY = _or_null({"type": "number", "minimum": -2, "maximum": 2})
 _PART = {
     "oneOf": [
