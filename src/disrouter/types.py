@@ -269,7 +269,7 @@ class Completion:
     finish_reason: Literal["stop", "length"] = "stop"
     seconds: float = 0.0
 
-    first_token_seconds: float | None = None
+    first_token_seconds: float | None = field(default=None, compare=False)
     """Seconds of the answer until its first text, where it was streamed and timed."""
 
     body: dict[str, Any] | None = field(default=None, repr=False, compare=False)
