@@ -14,6 +14,8 @@ from disrouter.bench.methods import methods_of
 from disrouter.bench.paper import run_paper
 from disrouter.bench.runs import read_bench_run
 from disrouter.bench.tables import BenchTable, Split, write_bench_table
+from disrouter.config import load
+from disrouter.network import Network
 
 AGENTS = {f"agent-{i}": cost for i, cost in enumerate((0.1, 0.2, 0.4, 0.7, 0.9), start=1)}
 
@@ -42,13 +44,15 @@ def made_up(counts: dict[Split, int], seed: int) -> BenchTable:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("paper")
-    for seed, name in enumerate(("lab", "lab-paper")):
+    lab = load("lab")
+    for seed, name in enumerate(("lab", "lab-paper", "after-sft")):
         write_bench_table(made_up({"train": 30, "validation": 20, "test": 60}, seed), folder / f"{name}.parquet")
     run_paper(
         folder,
         methods_of(["smallest", "largest", "best-single"]),
         counts={"train": 30, "validation": 20, "test": 60},
         seed=3,
+        beside=[Network("after-sft", list(lab.agents.values()), lab.edges)],
         progress=False,
     )
     return folder
@@ -62,6 +66,7 @@ def test_every_experiment_stands_beside_the_papers_number(folder: Path) -> None:
     assert "(.61)" in page  # published: ours, balance, in-domain
     assert "(.48)" in page  # and out of domain
     assert "| ours, 3 agents |" in page
+    assert "| after-sft, in-domain |" in page and "| after-sft, out of domain |" in page
 
 
 def test_fewer_agents_are_the_same_network_without_retraining(folder: Path) -> None:

@@ -64,6 +64,7 @@ def run_paper(
     counts: Mapping[Split, int],
     seed: int,
     policy: AnyPolicy | None = None,
+    beside: Sequence[Network] = (),
     progress: bool = True,
 ) -> dict[str, Any]:
     """Run all experiments and return their numbers; ``paper.md`` and ``paper.json`` are written into the folder.
@@ -76,6 +77,7 @@ def run_paper(
         counts: Queries per split; test queries are drawn per domain.
         seed: Seed of queries and fits.
         policy: Decide by this policy instead of the network's own.
+        beside: Other networks to show in the ablation, on the same queries: after SFT alone, of mixed families.
         progress: Show bars on stderr.
     """
     network = load("lab").replace(policy=policy)
@@ -94,21 +96,23 @@ def run_paper(
         )
         for domain in ("in", "out")
     }
-    trained = load("lab-paper")
     few: dict[Split, int] = {"train": 10, "validation": 10, "test": counts["test"]}
-    as_paper = _table(folder / "lab-paper.parquet", trained, few, seed, progress)
-    ablation = {
-        domain: compare(
-            as_paper,
-            [Ours(trained)],
-            run_dir=folder / f"lab-paper-{domain}",
-            name=f"lab-paper, {domain}-domain",
-            domain=domain,
-            seeds=(seed,),
-            progress=progress,
-        )
-        for domain in ("in", "out")
-    }
+    ablation: dict[str, dict[str, BenchRun]] = {}
+    for other in (load("lab-paper"), *beside):
+        kept = other.name.replace("/", "-")
+        outcomes = _table(folder / f"{kept}.parquet", other, few, seed, progress)
+        ablation[other.name] = {
+            domain: compare(
+                outcomes,
+                [Ours(other)],
+                run_dir=folder / f"{kept}-{domain}",
+                name=f"{other.name}, {domain}-domain",
+                domain=domain,
+                seeds=(seed,),
+                progress=progress,
+            )
+            for domain in ("in", "out")
+        }
     series = [_over_agents(table, network)]
     _add_series(runs["in"], series)
     found = {
@@ -116,7 +120,7 @@ def run_paper(
         "counts": dict(counts),
         "seed": seed,
         "rows": {d: run.metrics["rows"] for d, run in runs.items()},
-        "ablation": {d: run.metrics["rows"] for d, run in ablation.items()},
+        "ablation": {name: {d: run.metrics["rows"] for d, run in of.items()} for name, of in ablation.items()},
         "answers": {d: run.metrics["answers"]["ours"] for d, run in runs.items()},
         "outcomes": runs["in"].metrics["outcomes"],
         "series": series,
@@ -169,7 +173,9 @@ def _add_series(run: BenchRun, series: list[dict[str, Any]]) -> None:
     write_json(run.folder / "metrics.json", {**run.metrics, "series": series})
 
 
-def _page(runs: Mapping[str, BenchRun], ablation: Mapping[str, BenchRun], found: Mapping[str, Any]) -> str:
+def _page(
+    runs: Mapping[str, BenchRun], ablation: Mapping[str, Mapping[str, BenchRun]], found: Mapping[str, Any]
+) -> str:
     head = "| method | " + " | ".join(f"{s}, α={x.alpha:g}" for s, x in SCENARIOS.items()) + " |\n|---|---|---|---|\n"
     parts = [
         "# The paper's experiments on the lab\n",
@@ -181,8 +187,8 @@ def _page(runs: Mapping[str, BenchRun], ablation: Mapping[str, BenchRun], found:
         "## Out of domain\n",
         head + _main(runs["out"], {m: (np.nan, u, np.nan) for m, u in PAPER_OUT.items()}),
         "## Ablation: how the agents were trained\n",
-        f"SFT alone is not shipped; the lab notebook has its numbers. The paper: SFT {_published(PAPER_SFT)}, with RL "
-        f"{_published(PAPER['in']['ours'])}.\n",
+        f"The paper: SFT {_published(PAPER_SFT)}, with RL {_published(PAPER['in']['ours'])}. Agents after SFT alone are "
+        "not shipped: `disrouter train --recipe lab-paper` leaves them, and `--beside` takes its `network-sft.yaml`.\n",
         head + _ablation(runs, ablation),
         f"## Three of five agents, nothing retrained (the paper, balance: {compact(PAPER_THREE, '.2f')})\n",
         head
@@ -195,7 +201,7 @@ def _page(runs: Mapping[str, BenchRun], ablation: Mapping[str, BenchRun], found:
         "## Left out\n",
         "".join(f"- {o.method}: {o.status}, {o.reason}\n" for o in runs["in"].outcomes if o.status != "done")
         or "Nothing.\n",
-        "Mixed model families: not part of the shipped lab.\n",
+        "Mixed model families are not part of the shipped lab: `--beside` takes such a pool.\n",
     ]
     return "\n".join(parts)
 
@@ -226,13 +232,15 @@ def _main(run: BenchRun, published: Mapping[str, Sequence[float]]) -> str:
     )
 
 
-def _ablation(runs: Mapping[str, BenchRun], ablation: Mapping[str, BenchRun]) -> str:
-    lines = [
-        _line("calibrated heads, in-domain", runs["in"], "ours", None),
-        _line("SFT and RL, in-domain", ablation["in"], "ours", PAPER["in"]["ours"]),
-        _line("calibrated heads, out of domain", runs["out"], "ours", None),
-        _line("SFT and RL, out of domain", ablation["out"], "ours", (np.nan, PAPER_OUT["ours"], np.nan)),
-    ]
+def _ablation(runs: Mapping[str, BenchRun], ablation: Mapping[str, Mapping[str, BenchRun]]) -> str:
+    published = {"in": PAPER["in"]["ours"], "out": (np.nan, PAPER_OUT["ours"], np.nan)}
+    lines = []
+    for domain, where in (("in", "in-domain"), ("out", "out of domain")):
+        lines.append(_line(f"lab, calibrated heads, {where}", runs[domain], "ours", None))
+        for name, of in ablation.items():
+            beside = published[domain] if name == "lab-paper" else None
+            label = "lab-paper, SFT and RL" if name == "lab-paper" else name
+            lines.append(_line(f"{label}, {where}", of[domain], "ours", beside))
     return "".join(lines)
 
 

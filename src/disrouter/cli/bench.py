@@ -20,6 +20,7 @@ from disrouter.errors import RunError, UsageError
 if TYPE_CHECKING:
     from disrouter.bench.runs import BenchRun
     from disrouter.bench.tables import BenchTable
+    from disrouter.network import Network
 
 __all__ = ["bench"]
 
@@ -360,6 +361,12 @@ def _ends(ends: tuple[float, float] | None, sign: str = "") -> str:
 @bench.command(short_help="Run the paper's experiments on the lab.")
 @click.option("--methods", "names", default="all", show_default=True, metavar="NAME,…|all", help="See `bench methods`.")
 @policy_option
+@click.option(
+    "--beside",
+    multiple=True,
+    metavar="FILE",
+    help="May be repeated: another network for the ablation, say the network-sft.yaml of a training.",
+)
 @click.option("--train", "train", type=int, default=2000, show_default=True, help="Queries to fit on.")
 @click.option("--validation", type=int, default=500, show_default=True, help="Queries to tune on.")
 @click.option("--test", "test", type=int, default=2100, show_default=True, help="Queries to report on, per domain.")
@@ -376,6 +383,7 @@ def _ends(ends: tuple[float, float] | None, sign: str = "") -> str:
 def paper(
     names: str,
     policy: str | None,
+    beside: tuple[str, ...],
     train: int,
     validation: int,
     test: int,
@@ -387,6 +395,7 @@ def paper(
 
     disrouter bench paper
     disrouter bench paper --methods best-single,carrot-knn --test 400
+    disrouter bench paper --beside runs/lab-paper/network-sft.yaml
     """
     from disrouter.bench.methods import methods_of
     from disrouter.bench.paper import run_paper
@@ -400,6 +409,7 @@ def paper(
             counts={"train": train, "validation": validation, "test": test},
             seed=seed,
             policy=network_of("lab", policy=policy).policy if policy else None,
+            beside=_others(beside),
         )
     except KeyboardInterrupt:
         raise InterruptedRunError(
@@ -411,6 +421,16 @@ def paper(
     else:
         click.echo((run_dir / "paper.md").read_text(encoding="utf-8"))
     click.echo(f"run folder: {run_dir}", err=True)
+
+
+def _others(files: tuple[str, ...]) -> list[Network]:
+    """Return the networks to show beside ours; their names name what is kept of them."""
+    others = [network_of(file) for file in files]
+    names = ["lab", "lab-paper", *(other.name for other in others)]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"Two networks are called '{name}'.", hint="give the file's network another name")
+    return others
 
 
 @bench.command(short_help="Keep a run as a repository should.")
