@@ -187,8 +187,9 @@ def _page(
         "## Out of domain\n",
         head + _main(runs["out"], {m: (np.nan, u, np.nan) for m, u in PAPER_OUT.items()}),
         "## Ablation: how the agents were trained\n",
-        f"The paper: SFT {_published(PAPER_SFT)}, with RL {_published(PAPER['in']['ours'])}. Agents after SFT alone are "
-        "not shipped: `disrouter train --recipe lab-paper` leaves them, and `--beside` takes its `network-sft.yaml`.\n",
+        f"The paper: SFT {_published(PAPER_SFT)}, with RL {_published(PAPER['in']['ours'])}. Agents after SFT alone "
+        "are not shipped: `disrouter train --recipe lab-paper` leaves them, and `--beside` takes its "
+        "`network-sft.yaml`.\n",
         head + _ablation(runs, ablation),
         f"## Three of five agents, nothing retrained (the paper, balance: {compact(PAPER_THREE, '.2f')})\n",
         head
