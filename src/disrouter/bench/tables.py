@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from disrouter.baselines.contract import Features, Need, Rows, Verifications, normalised
 from disrouter.errors import DataError
 from disrouter.evaluation.outcome_files import SCHEMA as OUTCOMES
+from disrouter.evaluation.outcome_files import read_versioned, table_of
 from disrouter.evaluation.outcomes import CELLS, OutcomeTable
 from disrouter.files import replacing
 from disrouter.types import Scenario
@@ -185,22 +186,15 @@ def read_bench_table(path: Path) -> BenchTable:
     Raises:
         DataError: The file is missing, damaged, of another schema or version, or holds an unusable table.
     """
-    if not path.is_file():
-        raise DataError(f"There is no bench table at '{path}'.", hint="make one with `disrouter bench import`")
-    try:
-        read = pq.read_table(path)
-    except (pa.ArrowException, OSError) as exc:
-        raise DataError(
-            f"'{path}' is not a readable Parquet file (cut off or damaged?): {exc}",
-            hint="import it again with `disrouter bench import`",
-        ) from exc
-    found = (read.schema.metadata or {}).get(_VERSION_KEY)
-    if found != str(SCHEMA_VERSION).encode():
-        what = "no bench schema version" if found is None else f"bench schema version {found.decode(errors='replace')}"
-        raise DataError(
-            f"'{path}' has {what}; this release reads bench tables of version {SCHEMA_VERSION}.",
-            hint="make one with `disrouter bench import`",
-        )
+    made = "make one with `disrouter bench import`"
+    read = read_versioned(
+        path,
+        "bench table",
+        schema="bench schema",
+        key=_VERSION_KEY,
+        version=SCHEMA_VERSION,
+        hints=(made, "import it again with `disrouter bench import`", made),
+    )
     try:
         return _table_of(read)
     except DataError as exc:
@@ -208,8 +202,6 @@ def read_bench_table(path: Path) -> BenchTable:
 
 
 def _table_of(read: pa.Table) -> BenchTable:
-    from disrouter.evaluation.outcome_files import table_of
-
     missing = [field.name for field in EXTRA if field.name not in read.schema.names]
     if missing:
         raise DataError(f"Missing columns: {', '.join(repr(name) for name in missing)}.")

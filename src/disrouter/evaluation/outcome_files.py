@@ -15,7 +15,16 @@ from disrouter.errors import DataError
 from disrouter.evaluation.outcomes import CELLS, OutcomeTable
 from disrouter.files import replacing
 
-__all__ = ["SCHEMA", "SCHEMA_VERSION", "read_table", "table_of", "with_timings", "write_table", "write_timings"]
+__all__ = [
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "read_table",
+    "read_versioned",
+    "table_of",
+    "with_timings",
+    "write_table",
+    "write_timings",
+]
 
 SCHEMA_VERSION = 1
 
@@ -82,26 +91,52 @@ def read_table(path: Path) -> OutcomeTable:
     Raises:
         DataError: The file is missing, cut off, of another schema or version, or holds an unusable table.
     """
-    if not path.is_file():
-        raise DataError(f"There is no outcome table at '{path}'.", hint="make one with `disrouter eval`")
-    try:
-        read = pq.read_table(path)
-    except (pa.ArrowException, OSError) as exc:
-        raise DataError(
-            f"'{path}' is not a readable Parquet file (cut off or damaged?): {exc}",
-            hint="delete it and evaluate again",
-        ) from exc
-    version = (read.schema.metadata or {}).get(_VERSION_KEY)
-    if version != str(SCHEMA_VERSION).encode():
-        found = "no schema version" if version is None else f"schema version {version.decode(errors='replace')}"
-        raise DataError(
-            f"'{path}' has {found}; this release reads outcome tables of version {SCHEMA_VERSION}.",
-            hint="evaluate again, or use the release that wrote it",
-        )
+    read = read_versioned(
+        path,
+        "outcome table",
+        schema="schema",
+        key=_VERSION_KEY,
+        version=SCHEMA_VERSION,
+        hints=(
+            "make one with `disrouter eval`",
+            "delete it and evaluate again",
+            "evaluate again, or use the release that wrote it",
+        ),
+    )
     try:
         return table_of(read)
     except DataError as exc:
         raise DataError(f"'{path}': {exc.message}", hint=exc.hint) from exc
+
+
+def read_versioned(
+    path: Path, kind: str, *, schema: str, key: bytes, version: int, hints: tuple[str, str, str]
+) -> pa.Table:
+    """Return the columns of a Parquet file that says of itself which version of a schema it keeps.
+
+    Args:
+        path: The file.
+        kind: What it should be, for messages ("outcome table").
+        schema: What its schema is called in messages ("schema").
+        key: Where the metadata hold the version.
+        version: The one that is read.
+        hints: What to do if the file is missing, if it is damaged, and if it is of another version.
+
+    Raises:
+        DataError: The file is missing, damaged or of another version.
+    """
+    missing, damaged, other = hints
+    if not path.is_file():
+        raise DataError(f"There is no {kind} at '{path}'.", hint=missing)
+    try:
+        read = pq.read_table(path)
+    except (pa.ArrowException, OSError) as exc:
+        raise DataError(f"'{path}' is not a readable Parquet file (cut off or damaged?): {exc}", hint=damaged) from exc
+    found = (read.schema.metadata or {}).get(key)
+    if found != str(version).encode():
+        what = f"no {schema} version" if found is None else f"{schema} version {found.decode(errors='replace')}"
+        raise DataError(f"'{path}' has {what}; this release reads {kind}s of version {version}.", hint=other)
+    return read
 
 
 def table_of(read: pa.Table) -> OutcomeTable:
