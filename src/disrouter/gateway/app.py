@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -22,7 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from disrouter.agents.hops import seconds_left
 from disrouter.errors import DisrouterError
@@ -99,7 +100,7 @@ class Gateway:
         *,
         on_start: Callable[[], None] | None = None,
         on_stop: Callable[[], None] | None = None,
-    ) -> Starlette:
+    ) -> ASGIApp:
         """Return the ASGI app.
 
         Args:
@@ -125,18 +126,22 @@ class Gateway:
                 if on_stop is not None:
                     await asyncio.to_thread(on_stop)
 
-        api: list[BaseRoute] = [
-            self._route("/v1/chat/completions", Chat()),
-            self._route("/v1/completions", Completions()),
-            self._route("/v1/responses", Responses()),
+        dialects: dict[str, Dialect] = {
+            "/v1/chat/completions": Chat(),
+            "/v1/completions": Completions(),
+            "/v1/responses": Responses(),
+        }
+        api = {path: _Asgi(functools.partial(self.serve, dialect)) for path, dialect in dialects.items()}
+        pages: list[BaseRoute] = [
+            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in api.items()),
             *model_routes(self),
             *health_routes(self),
             *openapi_routes(),
             *routes,
         ]
-        app = Starlette(routes=api, lifespan=lifespan, exception_handlers=_HANDLERS)
+        app = Starlette(routes=pages, lifespan=lifespan, exception_handlers=_HANDLERS)
         app.router.redirect_slashes = False
-        return app
+        return _Door(api, app)
 
     def state(self) -> NetworkState:
         """Return how the network is at this moment."""
@@ -219,12 +224,6 @@ class Gateway:
             if service.retired and not service.in_flight:
                 self._close_later(service)
 
-    def _route(self, path: str, dialect: Dialect) -> Route:
-        async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
-            await self.serve(dialect, scope, receive, send)
-
-        return Route(path, _Asgi(endpoint), methods=["POST"])
-
     async def _swap(self, service: Service) -> None:
         service.open()
         old, self.service = self.service, service
@@ -248,6 +247,26 @@ class Gateway:
         while self._on_change is not None:
             self._on_change({name: guard.breaker.state for name, guard in self.service.guards.items()})
             await asyncio.sleep(WATCH_SECONDS)
+
+
+class _Door:
+    """An ASGI app that shows queries straight to their endpoint, which answers every failure itself; the rest goes
+    through routing and error handling.
+
+    Args:
+        api: Endpoints that take a POST, by path.
+        app: The app, which has them, too.
+    """
+
+    def __init__(self, api: Mapping[str, ASGIApp], app: Starlette) -> None:
+        self._api = api
+        self._app = app
+        self.routes = app.routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        direct = scope["type"] == "http" and scope["method"] == "POST"
+        endpoint = self._api.get(scope["path"]) if direct else None
+        await (endpoint or self._app)(scope, receive, send)
 
 
 class _Asgi:

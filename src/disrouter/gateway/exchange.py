@@ -15,7 +15,6 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from starlette.types import Message as Event
 from starlette.types import Receive, Scope, Send
 
 from disrouter.agents.hops import MOST_GATEWAYS, via_of
@@ -27,6 +26,7 @@ from disrouter.gateway.errors import ProblemError, body_of, error_type_of, inval
 from disrouter.gateway.recording import record_of
 from disrouter.gateway.records import ErrorType, Outcome, new_trace_id
 from disrouter.gateway.service import Service
+from disrouter.gateway.watch import GoneError, Watch
 from disrouter.types import Delta, Hop, Query, Request, Trace
 
 if TYPE_CHECKING:
@@ -71,31 +71,26 @@ class Exchange:
         """Whether a status has been sent."""
         self.code = 0
         self.stream: Stream | None = None
-        self.gone = False
-        """Whether the client has hung up."""
 
     async def run(self) -> None:
         """Serve the request to its end, whatever happens, and record it."""
         outcome: Outcome = "answered"
         error: ErrorType | None = None
         try:
-            try:
-                await self._serve()
-            except Exception as exc:
-                problem = self._problem(exc)
-                outcome, error = problem.outcome, problem.error
-                if self.begun:
-                    outcome = "cut"
-                    await self._cut(problem)
-                else:
-                    await self._refuse(problem)
+            await self._serve()
+        except GoneError:
+            outcome, error = "cancelled", "caller_gone"
         except asyncio.CancelledError:
             outcome, error = "cancelled", "caller_gone"
-            if not self.gone:
-                raise
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
+            raise
+        except Exception as exc:
+            problem = self._problem(exc)
+            outcome, error = problem.outcome, problem.error
+            if self.begun:
+                outcome = "cut"
+                await self._cut(problem)
+            else:
+                await self._refuse(problem)
         finally:
             self._record(outcome, error)
 
@@ -111,17 +106,7 @@ class Exchange:
                 code="loop_detected",
             )
         self.grant = gateway.access.check(self.headers.get("authorization"))
-        try:
-            async with asyncio.timeout(gateway.settings.body_seconds):
-                raw = await self._body()
-        except TimeoutError:
-            raise ProblemError(
-                408,
-                f"The body was not here in {gateway.settings.body_seconds:g} s.",
-                code="request_timeout",
-                headers={"connection": "close"},
-            ) from None
-        body = json_of(raw)
+        body = json_of(await self._body())
         self.model = str(body.get("model") or "")[:200]
         self.ask = ask = self.dialect.read(body, self.service.direct, gateway.settings.most_messages)
         self.grant.require_scenario((ask.scenario or self.service.network.scenario).name)
@@ -137,12 +122,8 @@ class Exchange:
                 via=(*via, gateway.id),
             ),
         )
-        watcher = asyncio.create_task(self._watch(asyncio.current_task()))
-        try:
-            async with asyncio.timeout(left):
-                await (self._stream(ask, query) if ask.streaming else self._whole(ask, query))
-        finally:
-            watcher.cancel()
+        with Watch(left, self.receive):
+            await (self._stream(ask, query) if ask.streaming else self._whole(ask, query))
 
     async def _whole(self, ask: Ask, query: Query) -> None:
         """Answer with one JSON object."""
@@ -194,10 +175,9 @@ class Exchange:
         """Return the request's body.
 
         Raises:
-            ProblemError: It is too large.
-            CancelledError: The client hung up before it was whole.
+            ProblemError: It is too large, or not there in time.
+            GoneError: The client hung up before it was whole.
         """
-        most = self.gateway.settings.largest_body
         kind = self.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise invalid(
@@ -207,6 +187,20 @@ class Exchange:
             )
         if self.headers.get("content-encoding", "identity") != "identity":
             raise invalid("The body must not be compressed.", code="unsupported_media_type", status=415)
+        seconds = self.gateway.settings.body_seconds
+        try:
+            with Watch(seconds):
+                return await self._received(self.gateway.settings.largest_body)
+        except TimeoutError:
+            raise ProblemError(
+                408,
+                f"The body was not here in {seconds:g} s.",
+                code="request_timeout",
+                headers={"connection": "close"},
+            ) from None
+
+    async def _received(self, most: int) -> bytes:
+        """Return what the client sends, up to so many bytes."""
         length = self.headers.get("content-length", "0")
         received: list[bytes] = []
         size = int(length) if length.isdecimal() and len(length) < 20 else 0
@@ -215,23 +209,12 @@ class Exchange:
             while size <= most:
                 event = await self.receive()
                 if event["type"] == "http.disconnect":
-                    self.gone = True
-                    raise asyncio.CancelledError
+                    raise GoneError
                 received.append(event.get("body", b""))
                 size += len(received[-1])
                 if not event.get("more_body", False):
                     return received[0] if len(received) == 1 else b"".join(received)
         raise invalid(f"The body is larger than {most:,} bytes.", code="request_too_large", status=413)
-
-    async def _watch(self, work: asyncio.Task[Any] | None) -> None:
-        """Stop the work when the client hangs up."""
-        while True:
-            event: Event = await self.receive()
-            if event["type"] == "http.disconnect":
-                self.gone = True
-                if work is not None:
-                    work.cancel()
-                return
 
     def _problem(self, error: Exception) -> ProblemError:
         """Return what an exception is to the client, and tell the operator of surprises."""
