@@ -18,7 +18,8 @@ from disrouter.config.parts import agent_of
 from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec
 from disrouter.config.strict_yaml import read_mapping, refuse
 from disrouter.errors import ConfigError
-from disrouter.network import Limits, Network
+from disrouter.limits import Limits
+from disrouter.network import Network
 from disrouter.policies import policy_of
 from disrouter.utility import scenario_of
 
