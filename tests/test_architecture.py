@@ -19,6 +19,7 @@ LAYERS = (
     {"utility", "limits", "steps"},
     {"policies"},
     {"routing"},
+    {"peers"},
     {"network"},
     {"agents"},
     {"config", "networks"},
@@ -27,6 +28,7 @@ LAYERS = (
     {"training"},
     {"lab"},
     {"bench", "gateway", "conformance"},
+    {"nodes"},
     {"cli"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
@@ -42,6 +44,7 @@ CORE = (
     "policies",
     "_graph",
     "routing",
+    "peers",
     "network",
     "config",
 )

@@ -9,11 +9,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from contextlib import aclosing
 from dataclasses import asdict
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from disrouter import _graph
 from disrouter.errors import AgentError, ConfigError, UnknownNameError, UsageError
 from disrouter.limits import Limits, limit_problems
+from disrouter.peers import PeerWalk
 from disrouter.policies import AnyPolicy, OwnWord, Pool, PoolPolicy
 from disrouter.routing import Walk
 from disrouter.types import (
@@ -32,7 +33,10 @@ from disrouter.types import (
 )
 from disrouter.utility import BALANCE, scenario_of
 
-__all__ = ["Limits", "Network", "ScenarioLike"]
+__all__ = ["Dispatch", "Limits", "Network", "ScenarioLike"]
+
+Dispatch: TypeAlias = Literal["caller", "peer"]
+"""Who passes a query on to the next agent: whoever asked, or the hosts of the agents among themselves."""
 
 ScenarioLike: TypeAlias = Scenario | str | float
 """A scenario, its name, or an alpha in [0, 1]."""
@@ -57,6 +61,7 @@ class Network:
             reject, and so cannot stand at the end.
         price: What the network is charged at inside another one. Default: the price of its dearest agent, with a
             free look; for one answer that is the most the paper's cost can be.
+        dispatch: ``peer`` has agents on hosts of their own pass queries on among themselves (:mod:`disrouter.peers`).
 
     Raises:
         ConfigError: The agents, edges and limits make no usable network; all problems are reported together.
@@ -73,6 +78,7 @@ class Network:
         limits: Limits | None = None,
         always_answers: Mapping[str, bool] | None = None,
         price: Price | None = None,
+        dispatch: Dispatch = "caller",
     ) -> None:
         named = list(agents.items()) if isinstance(agents, Mapping) else [(agent.card.name, agent) for agent in agents]
         self.name = name
@@ -97,6 +103,7 @@ class Network:
         self.edges: Mapping[str, tuple[str, ...]] = MappingProxyType({name: chosen.get(name, ()) for name in cards})
         self.policy = self._bound(policy or OwnWord())
         self._own_price = price
+        self.dispatch: Dispatch = dispatch
         self._price = price or _dearest(cards.values())
 
     def __repr__(self) -> str:
@@ -190,7 +197,8 @@ class Network:
 
     def walk(self, query: Query, scenario: ScenarioLike | None = None, sampling: Sampling = GREEDY) -> Walk:
         """Return the walk of a query at its beginning, for callers that watch it or take it step by step."""
-        return Walk(self, query, self.scenario if scenario is None else _scenario(scenario), sampling)
+        kind = PeerWalk if self.dispatch == "peer" else Walk
+        return kind(self, query, self.scenario if scenario is None else _scenario(scenario), sampling)
 
     def ask(self, query: Query | str, scenario: ScenarioLike | None = None, sampling: Sampling = GREEDY) -> Trace:
         """Route one query and wait for its trace; for scripts and the prompt.
@@ -279,6 +287,7 @@ class Network:
             limits=limits or self.limits,
             always_answers={name: value for name, value in self.always_answers.items() if name in kept},
             price=self._own_price,
+            dispatch=self.dispatch,
         )
 
 

@@ -12,6 +12,8 @@ What happens when things go wrong:
 - A policy may let an agent answer that rejected before: it does so in a new hop with the reason ``recall``, which pays
   for the answer only. If it breaks, the duty to answer falls to the others that looked, as above.
 - At a limit the agent that would pass on answers instead, and the hop's reason names the limit.
+
+A walk that travels from host to host itself: :mod:`disrouter.peers`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from disrouter.errors import AgentError, RunError
@@ -31,7 +33,7 @@ from disrouter.types import Completion, Delta, Hop, Look, Query, Sampling, Scena
 if TYPE_CHECKING:
     from disrouter.network import Network
 
-__all__ = ["Duty", "Walk"]
+__all__ = ["Duty", "Walk", "cut_error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,16 @@ class Duty:
     agent: str
     look: Look
     reason: LimitName | Literal["recall", "fallback"] | None = None
+
+
+def cut_error(name: str, broken: Broken) -> RunError:
+    """Return the error for an agent's answer that has begun and will not end."""
+    error = RunError(
+        f"Agent '{name}' broke after its answer had begun ({broken.reason}); the text so far is not whole.",
+        hint="ask again; an answer that is not streamed may pass to another agent",
+    )
+    error.__cause__ = broken.cause
+    return error
 
 
 class Walk:
@@ -122,7 +134,7 @@ class Walk:
         """Have an agent answer, and settle its hop; if it breaks the walk goes on."""
         agent = self.network.agents[duty.agent]
         self._settle(
-            duty, await guarded(completed(agent, self.query, self.scenario, duty.look, self.sampling), self.query)
+            duty, await guarded(completed(agent, self._carrying(), self.scenario, duty.look, self.sampling), self.query)
         )
 
     async def aclose(self) -> None:
@@ -182,8 +194,20 @@ class Walk:
         self.at = verdict.to
         return None
 
+    def _carrying(self) -> Query:
+        """Return the query with what is left of its limits, which whoever is asked may have to keep as well."""
+        request, limits = self.query.request, self.network.limits
+        if request is None or (limits.max_cost is None and limits.max_hops is None):
+            return self.query
+        cost, hops = request.max_cost, request.max_hops
+        if limits.max_cost is not None:
+            cost = max(0.0, limits.max_cost - sum(hop.cost for hop in self.hops))
+        if limits.max_hops is not None:
+            hops = max(1, limits.max_hops - self.consulted + 1)
+        return replace(self.query, request=replace(request, max_cost=cost, max_hops=hops))
+
     async def _look(self, name: str) -> Look:
-        look = await self.network.agents[name].look(self.query, self.scenario)
+        look = await self.network.agents[name].look(self._carrying(), self.scenario)
         if look.state is not None:
             self._holding.append(look)
         if look.confidence is not None and not 0.0 <= look.confidence <= 1.0:
@@ -224,17 +248,13 @@ class Walk:
         """Have an agent answer and yield what it writes; from its first piece on the query stays with it."""
         agent = self.network.agents[duty.agent]
         begun = False
-        async with aclosing(pieces_of(agent, self.query, self.scenario, duty.look, self.sampling)) as pieces:
+        async with aclosing(pieces_of(agent, self._carrying(), self.scenario, duty.look, self.sampling)) as pieces:
             while isinstance(piece := await guarded(anext(pieces), self.query), str | Delta):
                 if piece != "":
                     begun = True
                     yield piece
         if isinstance(piece, Broken) and begun:
-            raise RunError(
-                f"Agent '{duty.agent}' broke after its answer had begun ({piece.reason}); the text so far is not "
-                "whole.",
-                hint="ask again; an answer that is not streamed may pass to another agent",
-            ) from piece.cause
+            raise cut_error(duty.agent, piece)
         if isinstance(piece, Completion) and piece.text and not begun:
             yield piece.text
         self._settle(duty, piece)

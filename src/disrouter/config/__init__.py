@@ -12,18 +12,31 @@ The keys, what each may hold and its default are the fields of :class:`NetworkSp
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from disrouter.config.checks import problems_of
+from disrouter.agents.folders import agent_digest
+from disrouter.config.checks import problems_of, specs_of
+from disrouter.config.nodes import Places, lives_elsewhere, places_of
 from disrouter.config.parts import agent_of
 from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec
 from disrouter.config.strict_yaml import read_mapping, refuse
-from disrouter.errors import ConfigError
+from disrouter.errors import ConfigError, UnknownNameError
 from disrouter.limits import Limits
 from disrouter.network import Network
 from disrouter.policies import policy_of
+from disrouter.types import Agent
 from disrouter.utility import scenario_of
 
-__all__ = ["AgentSpec", "LimitsSpec", "NetworkSpec", "PriceSpec", "embedded_networks", "load"]
+__all__ = [
+    "AgentSpec",
+    "LimitsSpec",
+    "NetworkSpec",
+    "PriceSpec",
+    "digest_of",
+    "embedded_networks",
+    "load",
+    "load_agent",
+]
 
 NETWORKS = Path(__file__).parent.parent / "networks"
 
@@ -33,16 +46,60 @@ def embedded_networks() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in NETWORKS.glob("*.yaml")))
 
 
-def load(path_or_name: str | Path) -> Network:
+def load(path_or_name: str | Path, *, here: str | None = None) -> Network:
     """Return the network of a file, or of the name of an embedded one ("lab").
 
     Model folders are checked, but no weights are loaded: an agent loads itself at its first look. A file in the
-    working folder that has an embedded network's name is meant by "./lab".
+    working folder that has an embedded network's name is meant by "./lab". Nodes are asked for their cards.
+
+    Args:
+        path_or_name: The file or the name.
+        here: The agent that this process serves itself although its entry names a node.
 
     Raises:
         ConfigError: The file is missing or unusable; all its problems are in one message.
         MissingExtraError: An agent's backend is not installed.
+        UnknownNameError: The file has no agent ``here``.
     """
+    path, content, repeated = _read(path_or_name)
+    places = places_of(specs_of(content), here)
+    if problems := [*repeated, *problems_of(content, path.parent, places)]:
+        refuse(path, problems, kind="Network file")
+    spec = NetworkSpec.model_validate(content)
+    if here is not None:
+        _named(spec, here)
+    return _network(spec, path.parent, places)
+
+
+def load_agent(path_or_name: str | Path, name: str) -> Agent:
+    """Return one agent of a network file, for the process that serves it; nothing else of the file need be here.
+
+    Raises:
+        ConfigError: The file is missing or unusable, or the agent lives elsewhere.
+        MissingExtraError: The agent's backend is not installed.
+        UnknownNameError: The file has no such agent.
+    """
+    path, content, repeated = _read(path_or_name)
+    places = Places(here=name)
+    if problems := [*repeated, *problems_of(content, path.parent, places, only=name)]:
+        refuse(path, problems, kind="Network file")
+    spec = NetworkSpec.model_validate(content)
+    agent = _named(spec, name)
+    if lives_elsewhere(agent, name):
+        raise ConfigError(
+            f"Agent '{name}' of network '{spec.name}' is behind a node already.",
+            hint="serve it from the file that says what model it is",
+        )
+    return agent_of(agent, spec.cost_unit, path.parent, places)
+
+
+def digest_of(agent: Agent) -> str | None:
+    """Return the digest of what an agent of this machine answers from; None for one behind a server."""
+    folder = getattr(agent, "model_path", None)
+    return agent_digest(folder) if isinstance(folder, Path) else None
+
+
+def _read(path_or_name: str | Path) -> tuple[Path, dict[Any, Any], list[str]]:
     embedded = embedded_networks()
     path = NETWORKS / f"{path_or_name}.yaml" if str(path_or_name) in embedded else Path(path_or_name)
     if not path.exists():
@@ -50,16 +107,20 @@ def load(path_or_name: str | Path) -> Network:
             f"Network file '{path}' does not exist.",
             hint=f"give the path of a YAML file or an embedded network: {', '.join(embedded)}",
         )
-    content, repeated = read_mapping(path, kind="Network file", needs="name and agents")
-    if problems := [*repeated, *problems_of(content, path.parent)]:
-        refuse(path, problems, kind="Network file")
-    return _network(NetworkSpec.model_validate(content), path.parent)
+    return path, *read_mapping(path, kind="Network file", needs="name and agents")
 
 
-def _network(spec: NetworkSpec, folder: Path) -> Network:
+def _named(spec: NetworkSpec, name: str) -> AgentSpec:
+    for agent in spec.agents:
+        if agent.name == name:
+            return agent
+    raise UnknownNameError.of("agent", name, [agent.name for agent in spec.agents], where=f"network '{spec.name}'")
+
+
+def _network(spec: NetworkSpec, folder: Path, places: Places) -> Network:
     return Network(
         spec.name,
-        [agent_of(agent, spec.cost_unit, folder) for agent in spec.agents],
+        [agent_of(agent, spec.cost_unit, folder, places) for agent in spec.agents],
         spec.edges,
         policy=policy_of(spec.policy),
         scenario=scenario_of(spec.scenario),

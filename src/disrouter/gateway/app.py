@@ -15,23 +15,20 @@ import logging
 import math
 import os
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from disrouter.agents.hops import seconds_left
+from disrouter.agents.hops import MOST_GATEWAYS, HopError, Travel, Verifier
 from disrouter.errors import DisrouterError
-from disrouter.gateway.access import Access, AccessError
+from disrouter.gateway.access import Access
 from disrouter.gateway.chat import Chat
 from disrouter.gateway.completions import Completions
 from disrouter.gateway.dialects import Dialect
-from disrouter.gateway.errors import ProblemError, body_of, error_of, problem_of
+from disrouter.gateway.endpoints import FULL, HANDLERS, Door, RawEndpoint, refuse
+from disrouter.gateway.errors import ProblemError
 from disrouter.gateway.exchange import Exchange
 from disrouter.gateway.metrics import BreakerState, ShedReason
 from disrouter.gateway.models import health_routes, model_routes
@@ -43,7 +40,7 @@ from disrouter.gateway.service import Service
 from disrouter.gateway.settings import Settings
 from disrouter.network import Network
 
-__all__ = ["Gateway", "Settings"]
+__all__ = ["FULL", "Gateway", "RawEndpoint", "Settings"]
 
 LOG = logging.getLogger("disrouter.gateway")
 
@@ -91,6 +88,7 @@ class Gateway:
         self._on_flight = on_flight
         self._on_shed = on_shed
         self._warm = warm
+        self._verifier = Verifier(self._secret)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -131,7 +129,7 @@ class Gateway:
             "/v1/completions": Completions(),
             "/v1/responses": Responses(),
         }
-        api = {path: _Asgi(functools.partial(self.serve, dialect)) for path, dialect in dialects.items()}
+        api = {path: RawEndpoint(functools.partial(self.serve, dialect)) for path, dialect in dialects.items()}
         pages: list[BaseRoute] = [
             *(Route(path, endpoint, methods=["POST"]) for path, endpoint in api.items()),
             *model_routes(self),
@@ -139,9 +137,9 @@ class Gateway:
             *openapi_routes(),
             *routes,
         ]
-        app = Starlette(routes=pages, lifespan=lifespan, exception_handlers=_HANDLERS)
+        app = Starlette(routes=pages, lifespan=lifespan, exception_handlers=HANDLERS)
         app.router.redirect_slashes = False
-        return _Door(api, app)
+        return Door(api, app)
 
     def state(self) -> NetworkState:
         """Return how the network is at this moment."""
@@ -189,8 +187,27 @@ class Gateway:
                 code="headers_too_large",
             )
 
-    def time_for(self, headers: Mapping[str, str]) -> float:
-        """Return the seconds that a request may take: ours, or fewer where its client says that it waits no longer."""
+    def travel(self, path: str, headers: Mapping[str, str], body: bytes, *, required: bool = False) -> Travel:
+        """Return what a request carries along from the process before this one; nothing, if there was none.
+
+        Raises:
+            ProblemError: It is not signed as it must be, or has come through here before.
+        """
+        try:
+            travel = self._verifier.travel(path, headers, body, required=required) or Travel()
+        except HopError as error:
+            raise ProblemError(401, error.message, code=error.code, headers=error.headers, error="caller_key") from None
+        if self.id in travel.via or len(travel.via) >= MOST_GATEWAYS:
+            raise ProblemError(
+                508,
+                "The query has come through this gateway before: the agents of a network form a circle.",
+                type="server_error",
+                code="loop_detected",
+            )
+        return travel
+
+    def time_for(self, headers: Mapping[str, str], travel: Travel) -> float:
+        """Return the seconds that a request may take: ours, or fewer where its caller says that it waits no longer."""
         left = self.settings.deadline
         try:
             asked = float(headers.get("x-stainless-read-timeout", "inf"))
@@ -198,24 +215,41 @@ class Gateway:
             asked = math.inf
         if asked > 0:
             left = min(left, asked)
-        secret = os.environ.get(self.settings.hop_secret_env) if self.settings.hop_secret_env else None
-        hop = seconds_left(headers, secret)
-        return left if hop is None else min(left, hop)
+        return left if travel.seconds is None else min(left, max(0.0, travel.seconds))
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether there is a secret that callers can sign with."""
+        return self._verifier.has_secret
+
+    def proof(self, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+        """Return the header that shows a caller that a reply is from somebody who knows the secret."""
+        return self._verifier.proof(headers, body)
+
+    def _secret(self) -> str | None:
+        variable = self.settings.hop_secret_env
+        return os.environ.get(variable) if variable else None
 
     async def serve(self, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request of the API."""
         if self.in_flight >= self.settings.most_in_flight:
             if self._on_shed is not None:
                 self._on_shed("queue_full")
-            await _refuse(send, _FULL)
+            await refuse(send, FULL)
             return
+        with self.at_work() as service:
+            await Exchange(self, service, dialect, scope, receive, send).run()
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[Service]:
+        """Count a request for as long as the block runs; the service that it gets stays that long."""
         service = self.service
         self.in_flight += 1
         service.in_flight += 1
         if self._on_flight is not None:
             self._on_flight(True)
         try:
-            await Exchange(self, service, dialect, scope, receive, send).run()
+            yield service
         finally:
             self.in_flight -= 1
             service.in_flight -= 1
@@ -247,85 +281,3 @@ class Gateway:
         while self._on_change is not None:
             self._on_change({name: guard.breaker.state for name, guard in self.service.guards.items()})
             await asyncio.sleep(WATCH_SECONDS)
-
-
-class _Door:
-    """An ASGI app that shows queries straight to their endpoint, which answers every failure itself; the rest goes
-    through routing and error handling.
-
-    Args:
-        api: Endpoints that take a POST, by path.
-        app: The app, which has them, too.
-    """
-
-    def __init__(self, api: Mapping[str, ASGIApp], app: Starlette) -> None:
-        self._api = api
-        self._app = app
-        self.routes = app.routes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        direct = scope["type"] == "http" and scope["method"] == "POST"
-        endpoint = self._api.get(scope["path"]) if direct else None
-        await (endpoint or self._app)(scope, receive, send)
-
-
-class _Asgi:
-    """An endpoint that speaks ASGI itself: a function would be wrapped in a request and a response."""
-
-    def __init__(self, endpoint: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self._endpoint = endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._endpoint(scope, receive, send)
-
-
-_FULL = ProblemError(
-    503,
-    "The gateway has no room for another request now.",
-    type="server_error",
-    code="overloaded",
-    headers={"retry-after": "1"},
-    error="gateway_busy",
-)
-
-
-async def _refuse(send: Send, problem: ProblemError) -> None:
-    body = body_of(problem)
-    headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-    length = (b"content-length", str(len(body)).encode())
-    await send(
-        {
-            "type": "http.response.start",
-            "status": problem.status,
-            "headers": [(b"content-type", b"application/json"), length, *headers],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _http_problem(request: Request, error: Exception) -> Response:
-    """Answer what the router finds wrong: no such route, no such method."""
-    assert isinstance(error, HTTPException)
-    method, path = request.scope["method"][:20], request.scope["path"][:100]
-    if error.status_code == 405:
-        message, code = f"{method} does not go with {path}.", "method_not_allowed"
-    elif error.status_code == 404:
-        message, code = f"There is nothing at {path}. Try /v1/chat/completions or /v1/models.", "not_found"
-    else:
-        message, code = str(error.detail), None
-    problem = ProblemError(error.status_code, message, code=code, headers=error.headers)
-    return JSONResponse(error_of(problem), status_code=problem.status, headers=problem.headers)
-
-
-async def _any_problem(request: Request, error: Exception) -> Response:
-    """Answer whatever a page beside the API raised."""
-    problem = problem_of(error)
-    return JSONResponse(error_of(problem), status_code=problem.status, headers=problem.headers)
-
-
-_HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
-    HTTPException: _http_problem,
-    ProblemError: _any_problem,
-    AccessError: _any_problem,
-    Exception: _any_problem,
-}

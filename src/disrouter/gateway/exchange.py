@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from disrouter.agents.hops import MOST_GATEWAYS, via_of
+from disrouter.agents.hops import traceparent_of
 from disrouter.errors import RunError
 from disrouter.gateway.access import Grant
-from disrouter.gateway.asking import Ask, json_of
+from disrouter.gateway.asking import Ask, json_of, within
+from disrouter.gateway.bodies import read_body
 from disrouter.gateway.dialects import Dialect, Facts, Stream, reply_of, trace_json
-from disrouter.gateway.errors import ProblemError, body_of, error_type_of, invalid, problem_of, unanswered
+from disrouter.gateway.errors import ProblemError, body_of, error_type_of, problem_of, unanswered
 from disrouter.gateway.recording import record_of
 from disrouter.gateway.records import ErrorType, Outcome, new_trace_id
 from disrouter.gateway.service import Service
@@ -50,6 +51,7 @@ class Exchange:
         self.gateway = gateway
         self.service = service
         self.dialect = dialect
+        self.path: str = scope["path"]
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self.receive = receive
         self.send = send
@@ -97,20 +99,15 @@ class Exchange:
     async def _serve(self) -> None:
         gateway = self.gateway
         gateway.require_sound_headers(self.headers)
-        via = via_of(self.headers)
-        if gateway.id in via or len(via) >= MOST_GATEWAYS:
-            raise ProblemError(
-                508,
-                "The query has come through this gateway before: the agents of a network form a circle.",
-                type="server_error",
-                code="loop_detected",
-            )
         self.grant = gateway.access.check(self.headers.get("authorization"))
-        body = json_of(await self._body())
+        raw = await read_body(self.receive, self.headers, gateway.settings)
+        travel = gateway.travel(self.path, self.headers, raw)
+        body = json_of(raw)
         self.model = str(body.get("model") or "")[:200]
         self.ask = ask = self.dialect.read(body, self.service.direct, gateway.settings.most_messages)
         self.grant.require_scenario((ask.scenario or self.service.network.scenario).name)
-        left = gateway.time_for(self.headers)
+        ask = self.ask = within(ask, travel)
+        left = gateway.time_for(self.headers, travel)
         query = Query(
             # The id is folded into the seed of a draw, so a request that names a seed must not get one of its own.
             id="request" if ask.body.get("seed") is not None else self.trace_id,
@@ -119,7 +116,10 @@ class Exchange:
                 body=ask.body,
                 streaming=ask.streaming,
                 deadline=time.monotonic() + left,
-                via=(*via, gateway.id),
+                via=(*travel.via, gateway.id),
+                max_cost=travel.max_cost,
+                max_hops=travel.max_hops,
+                traceparent=travel.traceparent or traceparent_of(self.trace_id),
             ),
         )
         with Watch(left, self.receive):
@@ -170,51 +170,6 @@ class Exchange:
         if self.trace is None or self.trace.answer is None:
             raise unanswered(self.hops)
         return self.trace
-
-    async def _body(self) -> bytes:
-        """Return the request's body.
-
-        Raises:
-            ProblemError: It is too large, or not there in time.
-            GoneError: The client hung up before it was whole.
-        """
-        kind = self.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise invalid(
-                f"The body must be sent as application/json, not {kind[:60] or 'without a type'}.",
-                code="unsupported_media_type",
-                status=415,
-            )
-        if self.headers.get("content-encoding", "identity") != "identity":
-            raise invalid("The body must not be compressed.", code="unsupported_media_type", status=415)
-        seconds = self.gateway.settings.body_seconds
-        try:
-            with Watch(seconds):
-                return await self._received(self.gateway.settings.largest_body)
-        except TimeoutError:
-            raise ProblemError(
-                408,
-                f"The body was not here in {seconds:g} s.",
-                code="request_timeout",
-                headers={"connection": "close"},
-            ) from None
-
-    async def _received(self, most: int) -> bytes:
-        """Return what the client sends, up to so many bytes."""
-        length = self.headers.get("content-length", "0")
-        received: list[bytes] = []
-        size = int(length) if length.isdecimal() and len(length) < 20 else 0
-        if size <= most:
-            size = 0
-            while size <= most:
-                event = await self.receive()
-                if event["type"] == "http.disconnect":
-                    raise GoneError
-                received.append(event.get("body", b""))
-                size += len(received[-1])
-                if not event.get("more_body", False):
-                    return received[0] if len(received) == 1 else b"".join(received)
-        raise invalid(f"The body is larger than {most:,} bytes.", code="request_too_large", status=413)
 
     def _problem(self, error: Exception) -> ProblemError:
         """Return what an exception is to the client, and tell the operator of surprises."""

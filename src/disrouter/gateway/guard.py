@@ -15,6 +15,7 @@ from disrouter.gateway.breaker import Breaker, Step
 from disrouter.gateway.gate import Gate
 from disrouter.gateway.plain_agents import cut_at_stop, stops_of, unsupported
 from disrouter.network import Network
+from disrouter.peers import Carried, Carrier, Leg
 from disrouter.steps import completed
 from disrouter.types import Agent, AgentCard, Completion, Delta, Look, Query, Sampling, Scenario
 
@@ -64,6 +65,8 @@ class Guard:
         self.looking = looking
         self.gate: Gate = guard.gate if guard else Gate(agent.card.name, serving.concurrency, serving.queue)
         self.breaker: Breaker = guard.breaker if guard else Breaker(agent.card.name, serving.failures, serving.pause)
+        self.carry: Carrier | None = self._carry if getattr(agent, "carry", None) is not None else None
+        """How its host goes on with a walk, where it has one of its own that can."""
         self._forwards = bool(getattr(agent, "forwards_requests", False))
         self._free_look = getattr(agent, "self_assessment", None) == "none" or isinstance(agent, Network)
 
@@ -145,6 +148,31 @@ class Guard:
             raise
         finally:
             await place.aclose()
+
+    async def _carry(self, leg: Leg) -> AsyncGenerator[Carried, None]:
+        """Have the agent's host go on with a walk. It takes no place here: the host has a gate of its own.
+
+        Raises:
+            FaultError: The agent is broken.
+        """
+        carry: Carrier = self.agent.carry  # type: ignore[attr-defined]  # seen to be there
+        probe = self.breaker.admit()
+        settled = False
+        try:
+            async with aclosing(carry(leg)) as events:
+                async for event in events:
+                    if not settled:  # from now on it is alive, whatever becomes of the walk
+                        settled = True
+                        self.breaker.succeeded("look", probe)
+                    yield event
+        except BaseException as error:
+            if not settled:
+                settled = True
+                self._judge(error, "look", probe)
+            raise
+        finally:
+            if not settled:
+                self.breaker.undecided(probe)
 
     async def _place(self, look: Look | None) -> _Place:
         """Return the place at the agent that a look has kept, or a new one."""
