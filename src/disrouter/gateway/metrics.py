@@ -83,13 +83,17 @@ class Metrics:
         self._errors = Tally("disrouter_agent_errors", "Failures of agents.", ["agent", "error_type"], registry)
         self._tokens = Tally("disrouter_tokens", "Tokens read and written.", ["agent", "type", "purpose"], registry)
         self._cost = Tally("disrouter_cost", "Cost in the network's normalised unit.", ["agent", "purpose"], registry)
-        self._saved = Gauge(
+        self._saving = 0.0
+        saved = Gauge(
             "disrouter_saved",
             "Cost saved so far against always asking the dearest agent; negative where routing was dearer.",
             registry=registry,
         )
+        saved.set_function(lambda: self._saving)
         self._breaker = Gauge("disrouter_breaker_state", "0 closed, 1 half-open, 2 open.", ["agent"], registry=registry)
-        self._in_flight = Gauge("disrouter_in_flight", "Requests being served.", registry=registry)
+        self._flying = 0
+        in_flight = Gauge("disrouter_in_flight", "Requests being served.", registry=registry)
+        in_flight.set_function(lambda: self._flying)
         self._shed = Counter("disrouter_shed", "Requests turned away by load.", ["reason"], registry=registry)
         self._dropped = Counter("disrouter_trace_dropped", "Routes that never reached the store.", registry=registry)
 
@@ -111,17 +115,17 @@ class Metrics:
         if route.first_token_seconds is not None:
             self._first.add(route.first_token_seconds)
         if route.saved is not None and math.isfinite(route.saved):
-            self._saved.inc(route.saved)
+            self._saving += route.saved
         for hop in route.hops:
             self._count_hop(hop)
 
     def started(self) -> None:
         """Count a request in."""
-        self._in_flight.inc()
+        self._flying += 1
 
     def finished(self) -> None:
         """Count a request out."""
-        self._in_flight.dec()
+        self._flying -= 1
 
     def shed(self, reason: ShedReason) -> None:
         """Count a request that was turned away by load."""
