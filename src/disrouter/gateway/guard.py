@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from disrouter.agents.faults import FaultError
+from disrouter.agents.recarded import innermost
 from disrouter.errors import ContextError, InterruptedRunError, UsageError
 from disrouter.gateway.breaker import Breaker, Step
 from disrouter.gateway.gate import Gate
@@ -63,7 +64,7 @@ class Guard:
         self.gate: Gate = guard.gate if guard else Gate(agent.card.name, serving.concurrency, serving.queue)
         self.breaker: Breaker = guard.breaker if guard else Breaker(agent.card.name, serving.failures, serving.pause)
         self._forwards = bool(getattr(agent, "forwards_requests", False))
-        self._free_look = getattr(agent, "self_assessment", None) == "none" or isinstance(agent, Network)
+        self._free_look = getattr(agent, "self_assessment", None) == "none" or isinstance(innermost(agent), Network)
 
     @property
     def card(self) -> AgentCard:

@@ -228,7 +228,7 @@ def serve(
             warm=True,
         )
         gateway.service.require_keys()
-        pages = control.routes(gateway.state, gateway.reload if read is not None else None)
+        pages = control.routes(gateway.state, gateway.reload if read is not None else None, gateway.members)
         app = LocalOnly(gateway.app(pages), lambda: control.access.open)
         gc.collect()
         gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
