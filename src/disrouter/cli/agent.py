@@ -116,7 +116,8 @@ def serve(
         url = f"http://{f'[{host}]' if ':' in host else host}:{actual}/v1"
         if as_json:
             click.echo(json.dumps({"schema": 1, "agent": name, "url": url, "pid": os.getpid()}))
-        click.echo(f"Agent '{name}' is served at {url}", err=True)
+        else:
+            click.echo(f"Agent '{name}' is served at {url}", err=True)
 
     serve_node(node, host=host, port=port, drain=drain, ready=ready, leash=sys.stdin.fileno() if leash else None)
 
