@@ -218,3 +218,13 @@ def test_an_agent_taken_by_another_card_still_has_its_model() -> None:
     agent = load("lab").agents["agent-1"]
 
     assert digest_of(Recarded(agent, replace(agent.card, price=QueryPrice(cost=1.0)))) == digest_of(agent)
+
+
+def test_the_example_of_several_hosts_is_one_file_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = Path(__file__).parents[2] / "examples" / "nodes" / "hosts.yaml"
+    monkeypatch.setenv("SECRET", "of this test")
+
+    here = load_agent(example, "small")
+
+    assert isinstance(here, TransformersAgent)
+    assert names_here(example) == []

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,12 +44,12 @@ def file(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def up(file: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def up(file: Path, store: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run `disrouter network up` and give the process and the gateway's address."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "disrouter", "network", "up", "--network", str(file), "--port", "0"),
-            *("--store", str(file.parent / "store.db"), *options),
+            *("--store", str(store / "store.db")),
         ],
         stderr=subprocess.PIPE,
         text=True,
@@ -87,14 +86,13 @@ def wait_until_ended(pids: list[int]) -> None:
         time.sleep(0.02)
 
 
-def ask(url: str) -> Any:
-    body = {"model": "disrouter", "messages": [{"role": "user", "content": "x"}], "seed": 1}
+def ask(url: str, text: str) -> Any:
+    body = {"model": "disrouter", "messages": [{"role": "user", "content": text}], "max_tokens": 4}
     request = urllib.request.Request(
         f"{url}/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
     )
-    with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(request, timeout=SECONDS) as reply:
+    with urllib.request.urlopen(request, timeout=SECONDS) as reply:
         return json.load(reply)
-    return None
 
 
 def test_a_fleet_routes_as_one_process_and_leaves_none_behind(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,12 +125,25 @@ def test_if_one_takes_too_long_all_are_ended(file: Path) -> None:
     assert all(process.poll() is not None for process in fleet.processes.values())
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_gateway_and_nodes(how: signal.Signals, file: Path) -> None:
-    with up(file) as (process, url):
+def test_the_example_of_three_nodes_starts_answers_and_ends_with_one_command(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "nodes" / "three.yaml"
+    with up(example, tmp_path) as (process, url):
         nodes = nodes_of(process.pid)
-        ask(url)
-        process.send_signal(how)
+        answered = ask(url, "3+4")
+        process.send_signal(signal.SIGTERM)
+        process.wait(SECONDS)
+
+        assert process.returncode == 0
+        assert len(nodes) == 3
+        assert not any(runs(pid) for pid in nodes)
+        assert answered["disrouter"]["agent"] in ("agent-1", "agent-3", "agent-5")
+        assert answered["disrouter"]["hops"][0]["confidence"] is not None
+
+
+def test_ctrl_c_ends_gateway_and_nodes(file: Path) -> None:
+    with up(file, file.parent) as (process, _):
+        nodes = nodes_of(process.pid)
+        process.send_signal(signal.SIGINT)
         process.wait(SECONDS)
 
         assert process.returncode == 0
@@ -141,7 +152,7 @@ def test_a_signal_ends_gateway_and_nodes(how: signal.Signals, file: Path) -> Non
 
 
 def test_nodes_end_by_themselves_when_whoever_started_them_is_killed(file: Path) -> None:
-    with up(file) as (process, _):
+    with up(file, file.parent) as (process, _):
         nodes = nodes_of(process.pid)
         process.kill()
         process.wait(SECONDS)
