@@ -51,6 +51,7 @@ class Node:
         looks: Most looks that are held for their answers.
         look_seconds: How long one is held.
         network: The whole network that it is an agent of, where this process knows it.
+        warm: Whether a model of this process is loaded from the start instead of at its first look.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Node:
         looks: int = 256,
         look_seconds: float = 60.0,
         network: Network | None = None,
+        warm: bool = True,
     ) -> None:
         self.name = agent.card.name
         self.digest = digest
@@ -76,7 +78,7 @@ class Node:
             on_change=self._show,
             on_flight=lambda started: self.metrics.started() if started else self.metrics.finished(),
             on_shed=self.metrics.shed,
-            warm=True,
+            warm=warm,
         )
         self.hosting = Hosting(self.gateway.service.guards[self.name], most=looks, seconds=look_seconds)
         self.calls = Counter(
