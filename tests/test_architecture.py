@@ -22,6 +22,7 @@ LAYERS = (
     {"network"},
     {"agents"},
     {"config", "networks"},
+    {"engines"},
     {"evaluation"},
     {"baselines", "online"},
     {"training"},

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from disrouter.config.checks import problems_of
 from disrouter.config.parts import agent_of
-from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec
+from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec, RaySpec
 from disrouter.config.strict_yaml import read_mapping, refuse
 from disrouter.errors import ConfigError
 from disrouter.network import Limits, Network
 from disrouter.policies import policy_of
 from disrouter.utility import scenario_of
 
-__all__ = ["AgentSpec", "LimitsSpec", "NetworkSpec", "PriceSpec", "embedded_networks", "load"]
+__all__ = ["AgentSpec", "LimitsSpec", "NetworkSpec", "PriceSpec", "RaySpec", "embedded_networks", "load", "ray_entries"]
 
 NETWORKS = Path(__file__).parent.parent / "networks"
 
@@ -42,6 +42,22 @@ def load(path_or_name: str | Path) -> Network:
         ConfigError: The file is missing or unusable; all its problems are in one message.
         MissingExtraError: An agent's backend is not installed.
     """
+    spec, folder = _read(path_or_name)
+    return _network(spec, folder)
+
+
+def ray_entries(path_or_name: str | Path) -> dict[str, RaySpec]:
+    """Return how every agent that runs a model shall run on a Ray cluster, by name; others are not in it.
+
+    Raises:
+        ConfigError: The file is missing or unusable.
+    """
+    spec, _ = _read(path_or_name)
+    return {agent.name: agent.ray or RaySpec() for agent in spec.agents if agent.backend != "openai"}
+
+
+def _read(path_or_name: str | Path) -> tuple[NetworkSpec, Path]:
+    """Return the checked content of a network file, and the folder that its paths are relative to."""
     embedded = embedded_networks()
     path = NETWORKS / f"{path_or_name}.yaml" if str(path_or_name) in embedded else Path(path_or_name)
     if not path.exists():
@@ -52,7 +68,7 @@ def load(path_or_name: str | Path) -> Network:
     content, repeated = read_mapping(path, kind="Network file", needs="name and agents")
     if problems := [*repeated, *problems_of(content, path.parent)]:
         refuse(path, problems, kind="Network file")
-    return _network(NetworkSpec.model_validate(content), path.parent)
+    return NetworkSpec.model_validate(content), path.parent
 
 
 def _network(spec: NetworkSpec, folder: Path) -> Network:

@@ -55,7 +55,7 @@ def _meaning_problems(content: Mapping[Any, Any], folder: Path) -> Iterator[str]
             yield f"agents[{i}].price: {problem}"
         elif spec.price.cost is not None or unit:
             prices[spec.name] = price_of(spec, unit)
-        yield from (f"agents[{i}].{problem}" for problem in _backend_problems(spec))
+        yield from (f"agents[{i}].{problem}" for problem in (*_backend_problems(spec), *_ray_problems(spec)))
         yield from (f"agents[{i}].model: {problem}" for problem in _model_problems(spec, folder))
     for key, reader, default in (("policy", policy_of, "own-word"), ("scenario", _scenario, "balance")):
         try:
@@ -142,6 +142,20 @@ def _backend_problems(spec: AgentSpec) -> Iterator[str]:
         yield "base_url: missing; give the server's address with its version, like http://127.0.0.1:8000/v1"
     elif problem := server_problem(spec.base_url):
         yield f"base_url: {problem}"
+
+
+def _ray_problems(spec: AgentSpec) -> Iterator[str]:
+    """Yield what is wrong with where an agent shall run."""
+    if spec.ray is None:
+        return
+    if spec.backend == "openai":
+        yield "ray: goes with models that run here only; the gateway asks a server by itself; remove it"
+    if spec.ray.max_replicas is not None and spec.ray.max_replicas < spec.ray.replicas:
+        yield f"ray.max_replicas: {spec.ray.max_replicas} is below replicas {spec.ray.replicas}; raise it"
+    if spec.ray.server == "vllm" and spec.backend != "transformers":
+        yield "ray.server: 'vllm' goes with the backend 'transformers' only"
+    elif spec.ray.server == "vllm" and spec.self_assessment == "head":
+        yield "ray.server: 'vllm' reads no confidence head; give self_assessment token, or leave server out"
 
 
 def _model_problems(spec: AgentSpec, folder: Path) -> list[str]:
