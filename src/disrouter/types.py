@@ -62,7 +62,16 @@ class Request:
     """When the caller stops waiting, on the clock of :func:`time.monotonic`."""
 
     via: tuple[str, ...] = ()
-    """Gateways that the query has come through, the first one first."""
+    """Gateways and nodes that the query has come through, the first one first."""
+
+    max_cost: float | None = None
+    """Normalised cost that may still be spent on it, where that is bounded."""
+
+    max_hops: int | None = None
+    """Agents that may still be consulted, the next one included, where that is bounded."""
+
+    traceparent: str | None = None
+    """Trace context of the caller, as W3C writes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from disrouter.agents import ScriptedAgent
-from disrouter.agents.hops import HOP, MOST_GATEWAYS, VIA, hop_headers, seconds_left, via_of
+from disrouter.agents.hops import HOP, MOST_GATEWAYS, VIA, Signer, Travel, via_of
 from disrouter.gateway.app import Settings
 from disrouter.network import Network
 from disrouter.policies import PaperThreshold
@@ -133,32 +133,6 @@ async def test_headers_of_a_client_never_reach_a_backend(backend: MockBackend) -
     assert received[VIA] == f"somebody,{gateway.gateway.id}"
 
 
-def test_a_signed_header_is_believed_and_any_other_is_not() -> None:
-    headers = hop_headers(("one",), 2.5, SECRET)
-
-    assert seconds_left(headers, SECRET) == 2.5
-    assert seconds_left(headers, "another secret") is None
-    assert seconds_left(headers, None) is None
-    assert seconds_left({**headers, VIA: "two"}, SECRET) is None
-    at, left, signature = headers[HOP].split(".")
-    assert seconds_left({**headers, HOP: f"{at}.99999.{signature}"}, SECRET) is None
-    assert seconds_left({**headers, HOP: f"{at}.{left}"}, SECRET) is None
-    assert seconds_left({}, SECRET) is None
-
-
-def test_an_old_header_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    headers = hop_headers(("one",), 2.5, SECRET)
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 3600)
-
-    assert seconds_left(headers, SECRET) is None
-
-
-def test_without_a_secret_nothing_is_told_but_the_way() -> None:
-    assert hop_headers(("one", "two"), 2.5, None) == {VIA: "one,two"}
-    assert hop_headers((), 2.5, SECRET) == {}
-
-
 @pytest.mark.parametrize("text", ["", ",", "A B", "x" * 5000, "\x00", "é"])
 def test_a_header_that_names_no_gateway_names_none(text: str) -> None:
     assert via_of({VIA: text}) == ()
@@ -168,3 +142,46 @@ async def test_more_gateways_in_a_row_than_anybody_needs_are_a_circle(inner: Run
     status, body, _ = await inner.post(headers={VIA: ",".join(f"g{i}" for i in range(MOST_GATEWAYS))})
 
     assert (status, body["error"]["code"]) == (508, "loop_detected")
+
+
+async def test_a_gateway_with_a_secret_refuses_hop_headers_that_are_not_signed(secret: str) -> None:
+    forged = Signer(lambda: "another secret").headers("chat/completions", b"", Travel(via=("one",), seconds=1.0))
+    async with running(ScriptedAgent("a"), settings=Settings(hop_secret_env=secret)) as gateway:
+        no_headers = await gateway.post()
+        unsigned = await gateway.post(headers={VIA: "one"})
+        wrong = await gateway.post(headers=forged)
+
+    assert no_headers[0] == 200
+    assert [(status, body["error"]["code"]) for status, body, _ in (unsigned, wrong)] == [
+        (401, "hop_unsigned"),
+        (401, "hop_signature"),
+    ]
+    assert [route.error for route in gateway.kept.routes] == [None, "caller_key", "caller_key"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_left_of_a_budget_is_kept_by_the_network_behind(secret: str, stream: bool) -> None:
+    settings = Settings(hop_secret_env=secret)
+    first, dear = ScriptedAgent("first", cost=0.1, accepts=False), ScriptedAgent("dear", cost=0.8)
+    cheap = ScriptedAgent("cheap", cost=0.2, accepts=False, reply="cheap says so")
+    async with running(cheap, dear, settings=settings) as within:
+        remote = behind("remote", within.url + "/v1", 0.3, hop_secret_env=secret)
+        remote.model = "disrouter"
+        async with running(first, remote, settings=settings) as outer:
+            for limits in ({}, {"max_cost": 0.5}, {"max_hops": 2}):
+                await (outer.events(**limits) if stream else outer.post(**limits))
+
+    # 0.5 less the look of `first` buys no answer of `dear`; of two hops one is left for the network behind.
+    assert [route.agent for route in within.kept.routes] == ["dear", "cheap", "cheap"]
+
+
+async def test_a_clock_an_hour_off_stops_no_query(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(ScriptedAgent("inside"), settings=Settings(hop_secret_env=secret)) as within:
+        within.gateway._verifier._clock = lambda: time.time() + 3600.0
+        remote = behind("remote", within.url + "/v1", hop_secret_env=secret)
+        remote.model = "disrouter"
+        async with running(remote) as outer:
+            answers = [await outer.post() for _ in range(3)]
+
+    assert [status for status, _, _ in answers] == [200, 200, 200]
+    assert [route.code for route in within.kept.routes] == [401, 200, 200, 200]

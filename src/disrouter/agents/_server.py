@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,9 @@ import orjson
 from yarl import URL
 
 from disrouter.agents.faults import FaultError
+from disrouter.agents.hops import Signer, Travel
+from disrouter.agents.wire import fault_from
+from disrouter.errors import AgentError
 
 __all__ = ["PATIENCE", "Patience", "Server"]
 
@@ -68,6 +71,7 @@ class Server:
         agent: Name of the agent it serves, for messages.
         base_url: Up to and including the version, say ``http://127.0.0.1:8000/v1``.
         api_key_env: Environment variable that holds the key, read at every request; None sends none.
+        hop_secret_env: Environment variable with the secret that hop headers are signed with, read at every request.
         patience: How long it may take.
         chance: Draws the pauses between attempts.
     """
@@ -78,13 +82,16 @@ class Server:
         base_url: str,
         *,
         api_key_env: str | None = None,
+        hop_secret_env: str | None = None,
         patience: Patience = PATIENCE,
         chance: random.Random | None = None,
     ) -> None:
         self.agent = agent
         self.base_url = base_url.rstrip("/")
         self.api_key_env = api_key_env
+        self.hop_secret_env = hop_secret_env
         self.patience = patience
+        self.signer = Signer(lambda: os.environ.get(hop_secret_env) if hop_secret_env else None)
         self._chance = chance or random.Random()
         self._session: aiohttp.ClientSession | None = None
         self._urls: dict[str, URL] = {}
@@ -100,9 +107,7 @@ class Server:
         if session is not None:
             await session.close()
 
-    async def json(
-        self, path: str, body: Mapping[str, Any], *, timeout: float, headers: Mapping[str, str]
-    ) -> dict[str, Any]:
+    async def json(self, path: str, body: Mapping[str, Any], *, timeout: float, travel: Travel) -> dict[str, Any]:
         """Return the JSON object that the server replies.
 
         Raises:
@@ -111,7 +116,7 @@ class Server:
         kept = self._session
         session = kept or _new_session()
         try:
-            response = await self._sent(session, path, body, timeout, None, headers)
+            response = await self._sent(session, path, body, timeout, None, travel)
             try:
                 content = await self._read(response, LARGEST_REPLY)
             finally:
@@ -131,7 +136,7 @@ class Server:
 
     @asynccontextmanager
     async def replying(
-        self, path: str, body: Mapping[str, Any], *, total: float, stall: float, headers: Mapping[str, str]
+        self, path: str, body: Mapping[str, Any], *, total: float, stall: float, travel: Travel
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         """Send a request and hold the reply, whose status is 200, for as long as the block runs.
 
@@ -141,7 +146,7 @@ class Server:
         kept = self._session
         session = kept or _new_session()
         try:
-            response = await self._sent(session, path, body, total, stall, headers)
+            response = await self._sent(session, path, body, total, stall, travel)
             try:
                 yield response
             finally:
@@ -178,7 +183,7 @@ class Server:
         body: Mapping[str, Any],
         total: float,
         stall: float | None,
-        headers: Mapping[str, str],
+        travel: Travel,
     ) -> aiohttp.ClientResponse:
         """Return a reply of status 200, trying again where the server has not begun with the request."""
         try:
@@ -187,37 +192,53 @@ class Server:
             raise FaultError(
                 f"The request cannot be sent to agent '{self.agent}': it is nested too deeply.", kind="request"
             ) from None
-        until = time.monotonic() + total
-        attempt = 0
+        begun = time.monotonic()
+        until = begun + total
+        attempt, told_the_time = 0, False
         while True:
             limits = aiohttp.ClientTimeout(
                 total=max(0.001, until - time.monotonic()), sock_connect=self.patience.connect, sock_read=stall
             )
+            fault: AgentError
             sent = time.monotonic()
+            # Every attempt is signed anew: what was sent once is not taken again.
+            left = None if travel.seconds is None else max(0.0, travel.seconds - (sent - begun))
+            hop = self.signer.headers(path, data, replace(travel, seconds=left))
             try:
                 response = await session.post(
                     self._url(path),
                     data=data,
-                    headers={**self._headers(), **headers},
+                    headers={**self._headers(), **hop},
                     timeout=limits,
                     allow_redirects=False,
                 )
                 if response.status == 200:
                     return response
+                if response.status == 401 and not told_the_time and self.signer.learn(hop, response.headers):
+                    told_the_time = True
+                    await self._dismiss(response)
+                    continue
                 try:
                     fault = await self._refusal(response)
                 finally:
                     response.close()
                 passing = response.status in _PASSING and response.headers.get("x-should-retry") != "false"
             except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-                fault = self.fault_of(exc)
-                at_once = fault.kind == "cut" and time.monotonic() - sent < AT_ONCE
-                passing = (fault.kind == "connect" and not isinstance(exc, TimeoutError)) or at_once
-            pause = (fault.retry_after or 0.0) + self._chance.uniform(0, FIRST_PAUSE * 2**attempt)
+                fault = broken = self.fault_of(exc)
+                at_once = broken.kind == "cut" and time.monotonic() - sent < AT_ONCE
+                passing = (broken.kind == "connect" and not isinstance(exc, TimeoutError)) or at_once
+            pause = (getattr(fault, "retry_after", None) or 0.0) + self._chance.uniform(0, FIRST_PAUSE * 2**attempt)
             attempt += 1
             if not passing or attempt > self.patience.retries or pause > min(LONGEST_PAUSE, until - time.monotonic()):
                 raise fault from None  # what aiohttp raises may show the request, the key among its headers
             await asyncio.sleep(pause)
+
+    async def _dismiss(self, response: aiohttp.ClientResponse) -> None:
+        """Read what is left of a refusal, so that its connection can be used again."""
+        try:
+            await response.content.read(LARGEST_REFUSAL)
+        finally:
+            response.close()
 
     def _url(self, path: str) -> URL:
         text = f"{self.base_url}/{path}"
@@ -244,13 +265,15 @@ class Server:
             raise self.fault_of(exc) from None
         return bytes(content)
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> FaultError:
+    async def _refusal(self, response: aiohttp.ClientResponse) -> AgentError:
         """Return the fault of a reply that is no success."""
         status, name = response.status, f"Agent '{self.agent}'"
         message, code, param = "", None, None
         content = await response.content.read(LARGEST_REFUSAL)
         try:
             found = orjson.loads(content)
+            if isinstance(found, dict) and isinstance(found.get("fault"), dict):  # an agent of ours, in our words
+                return fault_from(found["fault"], self.agent)
             message, code, param = _error_parts(found.get("error", found) if isinstance(found, dict) else found)
         except orjson.JSONDecodeError:
             pass
@@ -259,6 +282,8 @@ class Server:
             return FaultError(
                 f"{name} sends us elsewhere (HTTP {status}), and redirects are not followed.", kind="status"
             )
+        if code is not None and code.startswith("hop_"):
+            return FaultError(f"{name} refuses our signature.{said}", kind="status", status=status, code=code)
         if status in (401, 403):
             return FaultError(f"{name} refuses the key it was sent (HTTP {status}).", kind="status", status=status)
         if status == 429:

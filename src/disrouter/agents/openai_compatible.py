@@ -13,7 +13,6 @@ A query that came in over HTTP is forwarded with every field it had, and what th
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
@@ -23,7 +22,7 @@ from disrouter.agents._assessing import asking_for_confidence, confidence_said, 
 from disrouter.agents._chunks import Answer, assembled, completion_of, estimated_tokens, text_of, usage_of
 from disrouter.agents._server import PATIENCE, Patience, Server
 from disrouter.agents.faults import FaultError
-from disrouter.agents.hops import hop_headers
+from disrouter.agents.hops import travel_of
 from disrouter.agents.prompts import chat_messages, named_scenario
 from disrouter.types import AgentCard, Completion, Delta, Look, Query, Sampling, Scenario, Usage
 
@@ -80,8 +79,9 @@ class OpenAICompatibleAgent:
         self.scenario_prompt = scenario_prompt
         self.max_tokens = max_tokens
         self.patience = patience
-        self.hop_secret_env = hop_secret_env
-        self._server = Server(card.name, base_url, api_key_env=api_key_env, patience=patience)
+        self._server = Server(
+            card.name, base_url, api_key_env=api_key_env, hop_secret_env=hop_secret_env, patience=patience
+        )
 
     @property
     def card(self) -> AgentCard:
@@ -92,6 +92,11 @@ class OpenAICompatibleAgent:
     def api_key_env(self) -> str | None:
         """Environment variable that holds the server's key."""
         return self._server.api_key_env
+
+    @property
+    def hop_secret_env(self) -> str | None:
+        """Environment variable that holds the secret shared with the server."""
+        return self._server.hop_secret_env
 
     @property
     def forwards_requests(self) -> bool:
@@ -119,7 +124,7 @@ class OpenAICompatibleAgent:
             return await self._text_look(query, scenario, started)
         body = {"model": self.model, "stream": False, "temperature": 0, **self._looking(query, scenario)}
         timeout = min(self.patience.first_token, self._total(query))
-        reply = await self._server.json(_PATH, body, timeout=timeout, headers=self._headers(query))
+        reply = await self._server.json(_PATH, body, timeout=timeout, travel=travel_of(query))
         seconds = time.perf_counter() - started
         usage = usage_of(reply.get("usage")) or Usage(estimated_tokens(_words(query)), 1)
         if self.self_assessment == "token":
@@ -154,7 +159,7 @@ class OpenAICompatibleAgent:
             streaming = query.request is None or query.request.streaming
             if not streaming:
                 body = self._body(query, scenario, sampling, streaming=False)
-                reply = await self._server.json(_PATH, body, timeout=self._total(query), headers=self._headers(query))
+                reply = await self._server.json(_PATH, body, timeout=self._total(query), travel=travel_of(query))
                 yield completion_of(self._server, reply, _words(query), time.perf_counter() - started)
                 return
             begun = await self._begin(query, scenario, sampling, streaming=True)
@@ -219,7 +224,7 @@ class OpenAICompatibleAgent:
         stall = max(self.patience.stall, self.patience.first_token)
         total = self._total(query)
         async with (
-            self._server.replying(_PATH, body, total=total, stall=stall, headers=self._headers(query)) as response,
+            self._server.replying(_PATH, body, total=total, stall=stall, travel=travel_of(query)) as response,
             aclosing(answer.deltas(response)) as deltas,
         ):
             async for delta in deltas:
@@ -266,12 +271,6 @@ class OpenAICompatibleAgent:
         if first.get("role") in ("system", "developer") and isinstance(first.get("content"), str):
             return [{**first, "content": f"{name}\n{first['content']}"}, *messages[1:]]
         return [{"role": "system", "content": name}, *messages]
-
-    def _headers(self, query: Query) -> dict[str, str]:
-        if query.request is None:
-            return {}
-        secret = os.environ.get(self.hop_secret_env) if self.hop_secret_env else None
-        return hop_headers(query.request.via, self._left(query), secret)
 
     def _total(self, query: Query) -> float:
         left = self._left(query)

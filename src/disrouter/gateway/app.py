@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from disrouter.agents.hops import seconds_left
+from disrouter.agents.hops import MOST_GATEWAYS, HopError, Travel, Verifier
 from disrouter.errors import DisrouterError
 from disrouter.gateway.access import Access, AccessError
 from disrouter.gateway.chat import Chat
@@ -90,6 +90,7 @@ class Gateway:
         self._on_flight = on_flight
         self._on_shed = on_shed
         self._warm = warm
+        self._verifier = Verifier(self._secret)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -184,8 +185,27 @@ class Gateway:
                 code="headers_too_large",
             )
 
-    def time_for(self, headers: Mapping[str, str]) -> float:
-        """Return the seconds that a request may take: ours, or fewer where its client says that it waits no longer."""
+    def travel(self, path: str, headers: Mapping[str, str], body: bytes, *, required: bool = False) -> Travel:
+        """Return what a request carries along from the process before this one; nothing, if there was none.
+
+        Raises:
+            ProblemError: It is not signed as it must be, or has come through here before.
+        """
+        try:
+            travel = self._verifier.travel(path, headers, body, required=required) or Travel()
+        except HopError as error:
+            raise ProblemError(401, error.message, code=error.code, headers=error.headers, error="caller_key") from None
+        if self.id in travel.via or len(travel.via) >= MOST_GATEWAYS:
+            raise ProblemError(
+                508,
+                "The query has come through this gateway before: the agents of a network form a circle.",
+                type="server_error",
+                code="loop_detected",
+            )
+        return travel
+
+    def time_for(self, headers: Mapping[str, str], travel: Travel) -> float:
+        """Return the seconds that a request may take: ours, or fewer where its caller says that it waits no longer."""
         left = self.settings.deadline
         try:
             asked = float(headers.get("x-stainless-read-timeout", "inf"))
@@ -193,9 +213,11 @@ class Gateway:
             asked = math.inf
         if asked > 0:
             left = min(left, asked)
-        secret = os.environ.get(self.settings.hop_secret_env) if self.settings.hop_secret_env else None
-        hop = seconds_left(headers, secret)
-        return left if hop is None else min(left, hop)
+        return left if travel.seconds is None else min(left, max(0.0, travel.seconds))
+
+    def _secret(self) -> str | None:
+        variable = self.settings.hop_secret_env
+        return os.environ.get(variable) if variable else None
 
     async def serve(self, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request of the API."""

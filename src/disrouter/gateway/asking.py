@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
+from disrouter.agents.hops import Travel
 from disrouter.errors import DisrouterError
 from disrouter.gateway.errors import ProblemError, invalid, shown
 from disrouter.gateway.messages import MOST_MESSAGES, messages_of
 from disrouter.types import Message, Sampling, Scenario
 from disrouter.utility import SCENARIOS, scenario_of
 
-__all__ = ["NETWORK_MODEL", "Ask", "chat_ask", "json_of"]
+__all__ = ["NETWORK_MODEL", "Ask", "chat_ask", "json_of", "within"]
 
 NETWORK_MODEL = "disrouter"
 """The model that stands for the whole network."""
@@ -117,6 +118,15 @@ def chat_ask(body: dict[str, Any], *, agents: Mapping[str, Any], most_messages: 
         wants_usage=bool(options and options.get("include_usage")),
         wants_trace=_flag(ours, "trace"),
     )
+
+
+def within(ask: Ask, travel: Travel) -> Ask:
+    """Return a request within what the process before this one still has to spend."""
+    if travel.max_cost is None and travel.max_hops is None:
+        return ask
+    costs = [cost for cost in (ask.max_cost, travel.max_cost) if cost is not None]
+    hops = [count for count in (ask.max_hops, travel.max_hops) if count is not None]
+    return replace(ask, max_cost=min(costs, default=None), max_hops=min(hops, default=None))
 
 
 def _our_fields(body: dict[str, Any]) -> dict[str, Any]:

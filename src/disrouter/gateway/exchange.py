@@ -18,10 +18,10 @@ import orjson
 from starlette.types import Message as Event
 from starlette.types import Receive, Scope, Send
 
-from disrouter.agents.hops import MOST_GATEWAYS, via_of
+from disrouter.agents.hops import traceparent_of
 from disrouter.errors import RunError
 from disrouter.gateway.access import Grant
-from disrouter.gateway.asking import Ask, json_of
+from disrouter.gateway.asking import Ask, json_of, within
 from disrouter.gateway.dialects import Dialect, Facts, Stream, reply_of, trace_json
 from disrouter.gateway.errors import ProblemError, body_of, error_type_of, invalid, problem_of, unanswered
 from disrouter.gateway.recording import record_of
@@ -50,6 +50,7 @@ class Exchange:
         self.gateway = gateway
         self.service = service
         self.dialect = dialect
+        self.path: str = scope["path"]
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self.receive = receive
         self.send = send
@@ -101,14 +102,6 @@ class Exchange:
     async def _serve(self) -> None:
         gateway = self.gateway
         gateway.require_sound_headers(self.headers)
-        via = via_of(self.headers)
-        if gateway.id in via or len(via) >= MOST_GATEWAYS:
-            raise ProblemError(
-                508,
-                "The query has come through this gateway before: the agents of a network form a circle.",
-                type="server_error",
-                code="loop_detected",
-            )
         self.grant = gateway.access.check(self.headers.get("authorization"))
         try:
             async with asyncio.timeout(gateway.settings.body_seconds):
@@ -120,11 +113,13 @@ class Exchange:
                 code="request_timeout",
                 headers={"connection": "close"},
             ) from None
+        travel = gateway.travel(self.path, self.headers, raw)
         body = json_of(raw)
         self.model = str(body.get("model") or "")[:200]
         self.ask = ask = self.dialect.read(body, self.service.direct, gateway.settings.most_messages)
         self.grant.require_scenario((ask.scenario or self.service.network.scenario).name)
-        left = gateway.time_for(self.headers)
+        ask = self.ask = within(ask, travel)
+        left = gateway.time_for(self.headers, travel)
         query = Query(
             # The id is folded into the seed of a draw, so a request that names a seed must not get one of its own.
             id="request" if ask.body.get("seed") is not None else self.trace_id,
@@ -133,7 +128,10 @@ class Exchange:
                 body=ask.body,
                 streaming=ask.streaming,
                 deadline=time.monotonic() + left,
-                via=(*via, gateway.id),
+                via=(*travel.via, gateway.id),
+                max_cost=travel.max_cost,
+                max_hops=travel.max_hops,
+                traceparent=travel.traceparent or traceparent_of(self.trace_id),
             ),
         )
         watcher = asyncio.create_task(self._watch(asyncio.current_task()))
