@@ -21,7 +21,7 @@ SECONDS = 0.02
 async def batches(
     pieces: AsyncIterator[T], *, most: int = MOST, seconds: float = SECONDS
 ) -> AsyncGenerator[list[T], None]:
-    """Yield pieces in lists of up to ``most``, none of them held back longer than ``seconds``; the first one goes alone.
+    """Yield pieces in lists of up to ``most``; none waits longer than ``seconds``, and the first one goes alone.
 
     Whoever stops reading stops the source. What the source raises comes after the pieces before it.
     """

@@ -32,6 +32,10 @@ class Engine(Protocol):
         """
         ...
 
+    def session(self) -> AbstractContextManager[None]:
+        """Keep what is costly to start until the block ends, where work comes in several portions."""
+        ...
+
     def hosting(self, read: Reader) -> AbstractContextManager[Callable[[], Network]]:
         """Run the agents of networks as long as the block lasts.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from disrouter.engines.contract import Engine, EngineName, Reader
@@ -31,6 +31,10 @@ class LocalEngine:
         from disrouter.engines.processes import work_off
 
         yield from work_off(jobs, self.workers, report)
+
+    def session(self) -> AbstractContextManager[None]:
+        """Keep nothing: processes start with their work."""
+        return nullcontext()
 
     @contextmanager
     def hosting(self, read: Reader) -> Iterator[Callable[[], Network]]:

@@ -7,8 +7,10 @@ that is made up for this process, and has no dashboard; one that is given must a
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ LAST_CALL = 10.0
 def connected(address: str | None, *, serving: bool, cores: int = 0) -> Iterator[Any]:
     """Be connected to a cluster and yield the module ``ray``; one that was started for this ends with the block.
 
+    In another such block the same cluster is used.
+
     Args:
         address: Of the cluster; None starts one on this machine.
         serving: Whether it shall serve agents, and not only work something off.
@@ -37,13 +41,17 @@ def connected(address: str | None, *, serving: bool, cores: int = 0) -> Iterator
         ConfigError: The cluster is not safe, or lacks what serving needs.
         RunError: It cannot be reached or started.
     """
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        yield ray  # by a block around this one
+        return
     if address is not None:
         require_address(address)
     prepare(joining=address is not None)
     if address is not None:
         judge(inspect(address), serving=serving)
     try:
-        import ray
+        ray = import_module("ray")
     except ModuleNotFoundError as exc:
         raise MissingExtraError.of("The engine 'ray'", "ray") from exc
     try:

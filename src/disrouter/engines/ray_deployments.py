@@ -1,12 +1,13 @@
 """Deployments: every agent of a network as a Serve application of its own.
 
-An agent that stays as it was keeps its replicas when the network is read anew; one that nobody uses any more is deleted.
+An agent that stays as it was keeps its replicas when the network is read anew; one that nobody uses is deleted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import math
 import re
 import secrets
@@ -60,6 +61,7 @@ class Deployments:
         self._mine = secrets.token_hex(3)
         self._users = Counter[str]()
         self._lock = Lock()
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
         # No HTTP of Serve's own: whoever asks comes through the gateway.
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR", "enable_access_log": False})
 
@@ -123,7 +125,7 @@ class Deployments:
 
     def _app_of(self, agent: Agent, placement: Placement) -> str:
         """Return a name that stands for this agent, placed so."""
-        import cloudpickle
+        from ray import cloudpickle
 
         digest = hashlib.blake2b(cloudpickle.dumps((agent, placement)), digest_size=6).hexdigest()
         readable = re.sub(r"[^A-Za-z0-9]+", "-", agent.card.name)[:40]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,17 +36,21 @@ class RayEngine:
         yield from work_off_on_ray(jobs, self.workers, report, address=self.address)
 
     @contextmanager
+    def session(self) -> Iterator[None]:
+        """Stay connected to the cluster."""
+        with connected(self.address, serving=False, cores=self.workers):
+            yield
+
+    @contextmanager
     def hosting(self, read: Reader) -> Iterator[Callable[[], Network]]:
         """Run the agents of networks on the cluster.
 
         Raises:
             RunError: The cluster cannot be reached or started, or an agent not be started on it.
         """
-        import os
-
         from disrouter.engines.ray_deployments import Deployments, cores_for
 
-        network, placements = read()  # what is wrong with the file is told before anything is started
+        _, placements = read()  # what is wrong with the file is told before anything is started
         cores = max(os.cpu_count() or 1, cores_for(placements))
         with connected(self.address, serving=True, cores=cores):
             deployments = Deployments()
