@@ -28,6 +28,7 @@ LAYERS = (
     {"training"},
     {"lab"},
     {"bench", "gateway", "conformance"},
+    {"nodes"},
     {"cli"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}

@@ -204,18 +204,20 @@ def test_all_problems_of_a_file_are_reported_at_once(folder: Path) -> None:
     assert found == [
         "line 13: key 'scenario' is already given in line 9; keep one",
         "agents[0].backend: 'transformer' is not allowed; give 'transformers' (a model on this machine), 'openai' "
-        "(behind an OpenAI-compatible server) or 'recorded' (an outcome table)",
+        "(behind an OpenAI-compatible server), 'node' (a process that `disrouter agent serve` runs) or 'recorded' (an "
+        "outcome table)",
         "agents[0].price.cost: -0.2 is not allowed; give a number from 0 to 1, the normalised cost per query",
-        "agents[1].model: missing; give a folder or table relative to the network file, 'lab:agent-1' for a shipped "
-        "checkpoint, or with the backend 'openai' the model's name on its server",
         "agents[1].price.look_share: 2 is not allowed; give a number from 0 to 1, the share of the cost that a look "
         "takes (default 0.1)",
-        "agents[1].modle: unknown key; known: name, backend, model, price, base_url, api_key_env, hop_secret_env, "
-        "self_assessment, context_length, max_tokens, rejection, scenario_prompt, card, seconds, always_answers, "
-        "timeouts, retries, concurrency, queue, breaker; did you mean 'model'?",
+        "agents[1].modle: unknown key; known: name, backend, model, price, base_url, node, api_key_env, "
+        "hop_secret_env, model_digest, version, self_assessment, context_length, max_tokens, rejection, "
+        "scenario_prompt, card, seconds, always_answers, timeouts, retries, concurrency, queue, breaker, ray; did you mean "
+        "'model'?",
         "limits.max_hops: 0 is not allowed; give a whole number from 1, the most agents asked per query",
         "scenaro: unknown key; known: name, agents, cost_unit, edges, policy, scenario, limits; did you mean "
         "'scenario'?",
+        "agents[1].model: missing; give a folder or table relative to the network file, 'lab:agent-1' for a shipped "
+        "checkpoint, or with the backend 'openai' the model's name on its server",
         "agents: the name 'c' is given twice",
         "agents[2].price: prices per token need a cost_unit at the top of the file, the money that counts as a cost "
         "of 1",
@@ -469,7 +471,8 @@ def test_keys_of_servers_go_with_servers_only(key: str, folder: Path) -> None:
 
     (found,) = problems(folder, f"name: n\nagents:\n  - {{{entry}}}\n")
 
-    assert found == f"agents[0].{key.partition(':')[0]}: goes with the backend 'openai' only; remove it"
+    only = "backend 'openai'" if key.startswith("api_key_env") else "backends 'openai' and 'node'"
+    assert found == f"agents[0].{key.partition(':')[0]}: goes with the {only} only; remove it"
 
 
 @pytest.mark.parametrize("assessment", ["text", "prompt"])

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from disrouter import _graph
 from disrouter.errors import AgentError, ConfigError, UnknownNameError, UsageError
@@ -31,7 +31,10 @@ from disrouter.types import (
 )
 from disrouter.utility import BALANCE, scenario_of
 
-__all__ = ["Limits", "Network", "ScenarioLike", "limit_problems"]
+__all__ = ["Dispatch", "Limits", "Network", "ScenarioLike", "limit_problems"]
+
+Dispatch: TypeAlias = Literal["caller", "peer"]
+"""Who sends a query on to the next agent: whoever asked, or the agent's own host where that can."""
 
 ScenarioLike: TypeAlias = Scenario | str | float
 """A scenario, its name, or an alpha in [0, 1]."""
@@ -96,6 +99,7 @@ class Network:
             reject, and so cannot stand at the end.
         price: What the network is charged at inside another one. Default: the price of its dearest agent, with a
             free look; for one answer that is the most the paper's cost can be.
+        dispatch: ``peer`` has agents that are hosts of their own pass the query on among themselves.
 
     Raises:
         ConfigError: The agents, edges and limits make no usable network; all problems are reported together.
@@ -112,6 +116,7 @@ class Network:
         limits: Limits | None = None,
         always_answers: Mapping[str, bool] | None = None,
         price: Price | None = None,
+        dispatch: Dispatch = "caller",
     ) -> None:
         named = list(agents.items()) if isinstance(agents, Mapping) else [(agent.card.name, agent) for agent in agents]
         self.name = name
@@ -136,6 +141,7 @@ class Network:
         self.edges: Mapping[str, tuple[str, ...]] = MappingProxyType({name: chosen.get(name, ()) for name in cards})
         self.policy = self._bound(policy or OwnWord())
         self._own_price = price
+        self.dispatch: Dispatch = dispatch
         self._price = price or _dearest(cards.values())
 
     def __repr__(self) -> str:
@@ -319,6 +325,7 @@ class Network:
             limits=limits or self.limits,
             always_answers={name: value for name, value in self.always_answers.items() if name in kept},
             price=self._own_price,
+            dispatch=self.dispatch,
         )
 
 

@@ -12,25 +12,29 @@ What happens when things go wrong:
 - A policy may let an agent answer that rejected before: it does so in a new hop with the reason ``recall``, which pays
   for the answer only. If it breaks, the duty to answer falls to the others that looked, as above.
 - At a limit the agent that would pass on answers instead, and the hop's reason names the limit.
+
+Peer to peer the walk itself travels: where the next agent is a peer, its host is given all that has been settled
+(:class:`Leg`) and goes on, and what comes back is passed on. A peer that is lost before the answer has begun is a
+failure like any other; one that had already passed the query on is left out, and the walk is taken up where it was.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from disrouter.errors import AgentError, DisrouterError, InterruptedRunError, RunError, UsageError
-from disrouter.policies import Accept, Pass, Recall, Verdict, View
+from disrouter.policies import Accept, AnyPolicy, Pass, Recall, Verdict, View
 from disrouter.types import Completion, Delta, Hop, Look, Price, Query, Sampling, Scenario, Trace, Usage
 
 if TYPE_CHECKING:
     from disrouter.network import Limits, Network
 
-__all__ = ["LimitName", "Walk", "cost_expected", "limit_reached"]
+__all__ = ["Arrived", "Carried", "Leg", "LimitName", "Settled", "Walk", "cost_expected", "limit_reached"]
 
 LimitName: TypeAlias = Literal["max_hops", "max_cost", "max_seconds"]
 
@@ -88,11 +92,68 @@ class _Answers:
     reason: LimitName | Literal["recall"] | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """A walk as it is handed from host to host: all that somebody else needs to go on with it."""
+
+    query: Query
+    scenario: Scenario
+    sampling: Sampling
+    streaming: bool
+    at: str
+    """Who is asked next."""
+    hops: tuple[Hop, ...]
+    """What has been settled. Looks, costs and how many were asked follow from it."""
+    seconds: float
+    """How long the walk has taken so far."""
+    limits: Limits
+    policy: AnyPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A hop was settled elsewhere."""
+
+    hop: Hop
+    at: str
+    """Who holds the query now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A walk ended elsewhere."""
+
+    completion: Completion | None
+    """The answer's end; None if nobody answered."""
+
+
+Carried: TypeAlias = str | Delta | Settled | Arrived
+"""What comes back from a host that goes on with a walk; :class:`Arrived` is the last."""
+
+_Carrier: TypeAlias = Callable[[Leg], AsyncGenerator[Carried, None]]
+
+
 class Walk:
-    """One query on its way through a network; used once."""
+    """One query on its way through a network; used once.
+
+    Args:
+        network: The network.
+        query: The query.
+        scenario: What cost weighs.
+        sampling: How an answer is drawn.
+        streaming: Whether the answer's pieces are yielded.
+        leg: Where somebody else has come with it; None at the entry.
+    """
 
     def __init__(
-        self, network: Network, query: Query, scenario: Scenario, sampling: Sampling, *, streaming: bool
+        self,
+        network: Network,
+        query: Query,
+        scenario: Scenario,
+        sampling: Sampling,
+        *,
+        streaming: bool,
+        leg: Leg | None = None,
     ) -> None:
         self.network = network
         self.query = query
@@ -106,6 +167,14 @@ class Walk:
         self.completion: Completion | None = None
         self.looks: list[Look] = []
         self.started = 0.0
+        self.at = network.entry
+        """Who holds the query."""
+        self.arrived = False
+        """Whether it ended elsewhere."""
+        self._before = 0.0
+        if leg is not None:
+            self.at, self._before, self.hops = leg.at, leg.seconds, list(leg.hops)
+            self._take_stock()
 
     @property
     def text(self) -> str | None:
@@ -114,7 +183,7 @@ class Walk:
 
     async def run(self) -> AsyncGenerator[str | Delta | Hop | Trace, None]:
         """Yield hops as they settle, the answer's pieces if streaming, and the trace at the end."""
-        self.started = time.perf_counter()
+        self.started = time.perf_counter() - self._before
         try:
             async with aclosing(self._run()) as events:
                 async for event in events:
@@ -124,8 +193,18 @@ class Walk:
                 await _let_go(look)
 
     async def _run(self) -> AsyncGenerator[str | Delta | Hop | Trace, None]:
-        name: str | None = self.network.entry
+        name: str | None = self.at
         while name is not None:
+            self.at = name
+            if (carry := self._carrier(name)) is not None:
+                async with aclosing(self._hand_over(name, carry)) as carried:
+                    async for event in carried:
+                        yield event
+                if self.arrived:
+                    break
+                # Whoever was lost after passing the query on is not missed.
+                name = self.at if self.at != name else self._next_after_failure(name)
+                continue
             verdict = await self._consult(name)
             if isinstance(verdict, _Answers):
                 if verdict.reason == "recall":
@@ -141,9 +220,10 @@ class Walk:
                 else:
                     name = self._next_after_failure(name)
             else:
-                yield self.hops[-1]
+                self.at = verdict or name
                 name = verdict
-        for fallback in self._fallbacks():
+                yield self.hops[-1]
+        for fallback in () if self.arrived else self._fallbacks():
             async with aclosing(self._answer(fallback, self.rejected[fallback], reason="fallback")) as events:
                 async for event in events:
                     yield event
@@ -156,6 +236,76 @@ class Walk:
             answer=self.text,
             completion=self.completion,
         )
+
+    def _carrier(self, name: str) -> _Carrier | None:
+        """Return how an agent's host goes on with a walk, where that is wanted and it can."""
+        carry: _Carrier | None = getattr(self.network.agents[name], "carry", None)
+        return carry if self.network.dispatch == "peer" else None
+
+    async def _hand_over(self, name: str, carry: _Carrier) -> AsyncGenerator[str | Delta | Hop, None]:
+        """Have an agent's host go on, and yield what comes back.
+
+        Unless the walk has arrived afterwards, the host was lost: :attr:`at` says with whom the query was then, and
+        where that is the agent itself its failure is settled.
+        """
+        leg = Leg(
+            query=self.query,
+            scenario=self.scenario,
+            sampling=self.sampling,
+            streaming=self.streaming,
+            at=name,
+            hops=tuple(self.hops),
+            seconds=time.perf_counter() - self.started,
+            limits=self.network.limits,
+            policy=self.network.policy,
+        )
+        begun = False
+        async with aclosing(carry(leg)) as events:
+            while not isinstance(event := await self._guarded(anext(events)), _Broken | Arrived):
+                if isinstance(event, Settled):
+                    self.at = event.at
+                    self.hops.append(event.hop)
+                    self._take_stock()
+                    yield event.hop
+                else:
+                    begun = True
+                    yield event
+        if isinstance(event, Arrived):
+            self.arrived, self.completion = True, event.completion
+            return
+        if begun:
+            if isinstance(event.cause, RunError) and not isinstance(event.cause, AgentError):
+                raise event.cause  # it was said where it happened
+            raise _cut(name, event)
+        if self.at == name and (not self.hops or (self.hops[-1].agent, self.hops[-1].decision) != (name, "failure")):
+            self.hops.append(Hop(agent=name, decision="failure", reason=event.reason, cause=event.cause))
+            self._take_stock()
+            yield self.hops[-1]
+
+    def _carrying(self) -> Query:
+        """Return the query with what is left of its limits, which whoever is asked may have to keep as well."""
+        request, limits = self.query.request, self.network.limits
+        if request is None or (limits.max_cost is None and limits.max_hops is None):
+            return self.query
+        cost, hops = request.max_cost, request.max_hops
+        if limits.max_cost is not None:
+            cost = max(0.0, limits.max_cost - sum(hop.cost for hop in self.hops))
+        if limits.max_hops is not None:
+            hops = max(1, limits.max_hops - self.consulted + 1)
+        return replace(self.query, request=replace(request, max_cost=cost, max_hops=hops))
+
+    def _take_stock(self) -> None:
+        """Find out from the hops alone who was asked, and what is known of them."""
+        self.consulted = len({hop.agent for hop in self.hops})
+        self.prompt_tokens = max((hop.usage.prompt_tokens for hop in self.hops), default=0)
+        self.rejected = {
+            hop.agent: Look(confidence=hop.confidence, usage=hop.usage, seconds=hop.seconds)
+            for hop in self.hops
+            if hop.decision == "reject"
+        }
+        for hop in self.hops:
+            if hop.decision == "failure":  # it rejected, had to answer after all, and broke
+                self.rejected.pop(hop.agent, None)
 
     async def _consult(self, name: str) -> _Answers | str | None:
         """Let one agent look and decide: it answers, or its hop is settled and the next agent's name returned."""
@@ -193,7 +343,7 @@ class Walk:
         return verdict.to
 
     async def _look(self, name: str) -> Look:
-        look = await self.network.agents[name].look(self.query, self.scenario)
+        look = await self.network.agents[name].look(self._carrying(), self.scenario)
         self.looks.append(look)
         if look.confidence is not None and not 0.0 <= look.confidence <= 1.0:
             raise AgentError(f"Confidence {look.confidence} of agent '{name}' is no probability from 0 to 1.")
@@ -252,10 +402,7 @@ class Walk:
                     yield piece
         if isinstance(piece, _Broken):
             if begun:
-                raise RunError(
-                    f"Agent '{name}' broke after its answer had begun ({piece.reason}); the text so far is not whole.",
-                    hint="ask again; an answer that is not streamed may pass to another agent",
-                ) from piece.cause
+                raise _cut(name, piece)
             # What a broken answer used beyond the look is unknown, so only the look is charged.
             hop = replace(looked, reason=piece.reason, cause=piece.cause)
         else:
@@ -277,7 +424,7 @@ class Walk:
         yield hop
 
     async def _pieces(self, name: str, look: Look) -> AsyncGenerator[str | Delta | Completion, None]:
-        stream = self.network.agents[name].answer(self.query, self.scenario, look, self.sampling)
+        stream = self.network.agents[name].answer(self._carrying(), self.scenario, look, self.sampling)
         try:
             async for piece in stream:
                 if not isinstance(piece, str | Delta | Completion):
@@ -342,6 +489,16 @@ class Walk:
             affordable = max_cost is None or paid + self._cost_of_recall(name) <= max_cost + ROUNDING
             if self.text is None and affordable:
                 yield name
+
+
+def _cut(name: str, broken: _Broken) -> RunError:
+    """Return the error for an answer that has begun and will not end."""
+    error = RunError(
+        f"Agent '{name}' broke after its answer had begun ({broken.reason}); the text so far is not whole.",
+        hint="ask again; an answer that is not streamed may pass to another agent",
+    )
+    error.__cause__ = broken.cause
+    return error
 
 
 async def _let_go(look: Look) -> None:

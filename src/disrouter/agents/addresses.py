@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from urllib.parse import urlsplit
 
 from disrouter.errors import ConfigError
 
-__all__ = ["check_key", "server_problem"]
+__all__ = ["check_key", "is_loopback", "server_problem"]
 
 
 def server_problem(base_url: str) -> str | None:
@@ -31,3 +32,11 @@ def check_key(variable: str, agent: str) -> None:
         )
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(f"The key in {variable} has characters that cannot be sent.", hint="is there a line break?")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, whatever network it is in."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -25,7 +25,7 @@ from disrouter.agents._wire_values import (
     whole,
 )
 from disrouter.agents.faults import FaultError, FaultKind
-from disrouter.errors import AgentError, ContextError, DisrouterError
+from disrouter.errors import AgentError, ContextError
 from disrouter.types import Completion, Delta, Look, Message, Query, Request, Role, Sampling, Scenario, Usage
 
 __all__ = [
@@ -286,7 +286,9 @@ def piece_from(value: Any, agent: str) -> Piece:
 
 
 def fault_json(error: Exception) -> Json:
-    """Return what an agent raised as JSON. A surprise is told by its type alone: its words may hold anything."""
+    """Return what an agent raised as JSON. What is no failure of an agent is told by its type alone: paths, say, may
+    stand in its words.
+    """
     if isinstance(error, FaultError):
         return {
             "type": "fault",
@@ -300,8 +302,7 @@ def fault_json(error: Exception) -> Json:
         }
     if isinstance(error, AgentError):
         return {"type": "context" if isinstance(error, ContextError) else "agent", "message": error.message}
-    said = f": {error.message}" if isinstance(error, DisrouterError) else ""
-    return {"type": "agent", "message": f"It broke with {type(error).__name__}{said}"}
+    return {"type": "agent", "message": f"It broke with {type(error).__name__}; the log of its process says more."}
 
 
 def fault_from(value: Any, agent: str) -> AgentError:

@@ -13,6 +13,7 @@ import click
 from disrouter import __version__
 from disrouter.cli._errors import Program
 from disrouter.cli._options import examples_as_typed
+from disrouter.cli.agent import agent
 from disrouter.cli.agents import agents
 from disrouter.cli.ask import ask
 from disrouter.cli.bench import bench
@@ -51,7 +52,7 @@ def cli(traceback: bool) -> None:
 
 
 COMMANDS = (
-    *(demo, ask, init, serve, keys, traces, conformance),
+    *(demo, ask, init, serve, agent, keys, traces, conformance),
     *(evaluate, bench, ladder, tune, drift, profile, train, calibrate, cards, agents, recipes, lab),
 )
 for command in COMMANDS:

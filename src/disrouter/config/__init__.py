@@ -12,17 +12,32 @@ The keys, what each may hold and its default are the fields of :class:`NetworkSp
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from disrouter.config.checks import problems_of
+from disrouter.agents.folders import agent_digest
+from disrouter.config.checks import problems_of, specs_of
+from disrouter.config.nodes import Places, lives_elsewhere, places_of
 from disrouter.config.parts import agent_of
 from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec, RaySpec
 from disrouter.config.strict_yaml import read_mapping, refuse
-from disrouter.errors import ConfigError
+from disrouter.errors import ConfigError, UnknownNameError
 from disrouter.network import Limits, Network
 from disrouter.policies import policy_of
+from disrouter.types import Agent
 from disrouter.utility import scenario_of
 
-__all__ = ["AgentSpec", "LimitsSpec", "NetworkSpec", "PriceSpec", "RaySpec", "embedded_networks", "load", "ray_entries"]
+__all__ = [
+    "AgentSpec",
+    "LimitsSpec",
+    "NetworkSpec",
+    "PriceSpec",
+    "RaySpec",
+    "digest_of",
+    "embedded_networks",
+    "load",
+    "load_agent",
+    "ray_entries",
+]
 
 NETWORKS = Path(__file__).parent.parent / "networks"
 
@@ -32,32 +47,71 @@ def embedded_networks() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in NETWORKS.glob("*.yaml")))
 
 
-def load(path_or_name: str | Path) -> Network:
+def load(path_or_name: str | Path, *, here: str | None = None) -> Network:
     """Return the network of a file, or of the name of an embedded one ("lab").
 
     Model folders are checked, but no weights are loaded: an agent loads itself at its first look. A file in the
-    working folder that has an embedded network's name is meant by "./lab".
+    working folder that has an embedded network's name is meant by "./lab". Nodes are asked for their cards.
+
+    Args:
+        path_or_name: The file or the name.
+        here: The agent that this process serves itself although its entry names a node.
 
     Raises:
         ConfigError: The file is missing or unusable; all its problems are in one message.
         MissingExtraError: An agent's backend is not installed.
+        UnknownNameError: The file has no agent ``here``.
     """
-    spec, folder = _read(path_or_name)
-    return _network(spec, folder)
+    path, content, repeated = _read(path_or_name)
+    places = places_of(specs_of(content), here)
+    if problems := [*repeated, *problems_of(content, path.parent, places)]:
+        refuse(path, problems, kind="Network file")
+    spec = NetworkSpec.model_validate(content)
+    if here is not None:
+        _named(spec, here)
+    return _network(spec, path.parent, places)
+
+
+def load_agent(path_or_name: str | Path, name: str) -> Agent:
+    """Return one agent of a network file, for the process that serves it; nothing else of the file need be here.
+
+    Raises:
+        ConfigError: The file is missing or unusable, or the agent lives elsewhere.
+        MissingExtraError: The agent's backend is not installed.
+        UnknownNameError: The file has no such agent.
+    """
+    path, content, repeated = _read(path_or_name)
+    places = Places(here=name)
+    if problems := [*repeated, *problems_of(content, path.parent, places, only=name)]:
+        refuse(path, problems, kind="Network file")
+    spec = NetworkSpec.model_validate(content)
+    agent = _named(spec, name)
+    if lives_elsewhere(agent, name):
+        raise ConfigError(
+            f"Agent '{name}' of network '{spec.name}' is behind a node already.",
+            hint="serve it from the file that says what model it is",
+        )
+    return agent_of(agent, spec.cost_unit, path.parent, places)
 
 
 def ray_entries(path_or_name: str | Path) -> dict[str, RaySpec]:
-    """Return how every agent that runs a model shall run on a Ray cluster, by name; others are not in it.
+    """Return how every agent that runs a model here would run on a Ray cluster, by name; others are not in it.
 
     Raises:
-        ConfigError: The file is missing or unusable.
+        ConfigError: The file does not exist or cannot be read at all.
     """
-    spec, _ = _read(path_or_name)
-    return {agent.name: agent.ray or RaySpec() for agent in spec.agents if agent.backend != "openai"}
+    _, content, _ = _read(path_or_name)
+    runs = [spec for spec in specs_of(content).values() if spec.backend != "openai" and not lives_elsewhere(spec, None)]
+    return {spec.name: spec.ray or RaySpec() for spec in runs}
 
 
-def _read(path_or_name: str | Path) -> tuple[NetworkSpec, Path]:
-    """Return the checked content of a network file, and the folder that its paths are relative to."""
+def digest_of(agent: Agent) -> str | None:
+    """Return the digest of what an agent of this machine answers from; None for one behind a server."""
+    folder = getattr(agent, "model_path", None)
+    return agent_digest(folder) if isinstance(folder, Path) else None
+
+
+def _read(path_or_name: str | Path) -> tuple[Path, dict[Any, Any], list[str]]:
     embedded = embedded_networks()
     path = NETWORKS / f"{path_or_name}.yaml" if str(path_or_name) in embedded else Path(path_or_name)
     if not path.exists():
@@ -65,16 +119,20 @@ def _read(path_or_name: str | Path) -> tuple[NetworkSpec, Path]:
             f"Network file '{path}' does not exist.",
             hint=f"give the path of a YAML file or an embedded network: {', '.join(embedded)}",
         )
-    content, repeated = read_mapping(path, kind="Network file", needs="name and agents")
-    if problems := [*repeated, *problems_of(content, path.parent)]:
-        refuse(path, problems, kind="Network file")
-    return NetworkSpec.model_validate(content), path.parent
+    return path, *read_mapping(path, kind="Network file", needs="name and agents")
 
 
-def _network(spec: NetworkSpec, folder: Path) -> Network:
+def _named(spec: NetworkSpec, name: str) -> AgentSpec:
+    for agent in spec.agents:
+        if agent.name == name:
+            return agent
+    raise UnknownNameError.of("agent", name, [agent.name for agent in spec.agents], where=f"network '{spec.name}'")
+
+
+def _network(spec: NetworkSpec, folder: Path, places: Places) -> Network:
     return Network(
         spec.name,
-        [agent_of(agent, spec.cost_unit, folder) for agent in spec.agents],
+        [agent_of(agent, spec.cost_unit, folder, places) for agent in spec.agents],
         spec.edges,
         policy=policy_of(spec.policy),
         scenario=scenario_of(spec.scenario),

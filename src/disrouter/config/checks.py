@@ -15,7 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 from disrouter import _graph
 from disrouter.agents.addresses import server_problem
 from disrouter.agents.folders import check_model_folder
-from disrouter.config.parts import competence_of, model_path, price_of, recordings_of
+from disrouter.agents.introductions import About
+from disrouter.config.nodes import Places, address_of, lives_elsewhere, measured_on, node_problems
+from disrouter.config.parts import competence_elsewhere, competence_of, model_path, price_of, recordings_of
 from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec
 from disrouter.config.sentences import problems_with, shown
 from disrouter.errors import ConfigError, DisrouterError, MissingExtraError
@@ -24,45 +26,78 @@ from disrouter.policies import policy_of
 from disrouter.types import AgentCard, Price, Scenario
 from disrouter.utility import scenario_of
 
-__all__ = ["price_problem", "problems_of"]
+__all__ = ["price_problem", "problems_of", "specs_of"]
 
 T = TypeVar("T")
 
 
-def problems_of(content: Mapping[Any, Any], folder: Path) -> list[str]:
-    """Return every problem of a network file's content; model paths are relative to ``folder``.
+def specs_of(content: Mapping[Any, Any]) -> dict[int, AgentSpec]:
+    """Return the agents of a network file's content that can be read, by their place in it."""
+    items = content.get("agents")
+    items = items if isinstance(items, list) else []
+    return {i: spec for i, item in enumerate(items) if (spec := _read(AgentSpec, item)) is not None}
+
+
+def problems_of(content: Mapping[Any, Any], folder: Path, places: Places, *, only: str | None = None) -> list[str]:
+    """Return every problem of a network file's content.
+
+    Args:
+        content: The content.
+        folder: What model paths are relative to.
+        places: Where its agents live.
+        only: The one agent whose model is looked for, where the others are none of this machine's business.
 
     Raises:
         MissingExtraError: What is needed to read an outcome table is not installed.
     """
-    return [*problems_with(content, NetworkSpec), *_meaning_problems(content, folder)]
+    return [*problems_with(content, NetworkSpec), *_meaning_problems(content, folder, places, only)]
 
 
-def _meaning_problems(content: Mapping[Any, Any], folder: Path) -> Iterator[str]:
+def _meaning_problems(content: Mapping[Any, Any], folder: Path, places: Places, only: str | None) -> Iterator[str]:
     """Yield what is wrong with the file as a whole, as far as its parts can be read."""
     items = content.get("agents")
     items = items if isinstance(items, list) else []
-    specs = {i: spec for i, item in enumerate(items) if (spec := _read(AgentSpec, item)) is not None}
+    specs = specs_of(content)
     names = [item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)]
     unit = _read(float, content.get("cost_unit"))
     edges = _read(dict[str, list[str]], content.get("edges"))
 
+    yield from _missing(items, places)
     yield from (f"agents: the name '{name}' is given twice" for name in dict.fromkeys(names) if names.count(name) > 1)
     prices: dict[str, Price] = {}
     for i, spec in specs.items():
-        problem = price_problem(spec.price, unit_given=content.get("cost_unit") is not None)
-        if problem:
+        elsewhere, about = lives_elsewhere(spec, places.here), places.about(spec)
+        if spec.price is None:
+            if elsewhere and about is not None:
+                prices[spec.name] = about.card.price
+        elif problem := price_problem(spec.price, unit_given=content.get("cost_unit") is not None):
             yield f"agents[{i}].price: {problem}"
-        elif spec.price.cost is not None or unit:
-            prices[spec.name] = price_of(spec, unit)
+        elif (spec.price.cost is not None or unit) and (price := price_of(spec, unit)) is not None:
+            prices[spec.name] = price
         yield from (f"agents[{i}].{problem}" for problem in (*_backend_problems(spec), *_ray_problems(spec)))
-        yield from (f"agents[{i}].model: {problem}" for problem in _model_problems(spec, folder))
+        if elsewhere and only in (None, spec.name):
+            yield from (f"agents[{i}].{problem}" for problem in node_problems(spec, places))
+            yield from (f"agents[{i}].card: {problem}" for problem in _card_problems(spec, folder, about))
+        elif only in (None, spec.name):
+            yield from (f"agents[{i}].model: {problem}" for problem in _model_problems(spec, folder))
+    yield from _address_problems(specs)
     for key, reader, default in (("policy", policy_of, "own-word"), ("scenario", _scenario, "balance")):
         try:
             reader(content.get(key, default))
         except DisrouterError as exc:
             yield f"{key}: {_on_one_line(exc)}"
     yield from _edge_problems(content, names, edges, specs, prices)
+
+
+def _missing(items: Sequence[Any], places: Places) -> Iterator[str]:
+    """Yield which keys entries lack that only an agent behind a node may do without."""
+    for i, item in enumerate(items):
+        if not isinstance(item, dict) or item.get("backend") == "node":
+            continue
+        elsewhere = item.get("node") is not None and item.get("name") != places.here
+        for key in ("model",) if elsewhere else ("model", "price"):
+            if item.get(key) is None:
+                yield f"agents[{i}].{key}: missing; give {AgentSpec.model_fields[key].description}"
 
 
 def _edge_problems(
@@ -120,25 +155,43 @@ _ASSESSMENTS = {
     "transformers": ("token", "head", "none"),
     "recorded": ("token", "head", "none"),
     "openai": ("token", "text", "prompt", "none"),
+    "node": ("token",),
 }
-_OF_SERVERS = ("base_url", "api_key_env", "hop_secret_env", "timeouts", "retries")
+_OF = {
+    "openai": ("base_url", "api_key_env", "hop_secret_env", "timeouts", "retries"),
+    "node": ("base_url", "hop_secret_env", "timeouts", "retries", "model_digest", "version"),
+}
+"""Keys that go with some backends only."""
+_OF_NODES = ("hop_secret_env", "timeouts", "retries", "model_digest", "version")
+"""Those that go with every entry that names a node."""
+_SAID_BY_NODES = ("model", "self_assessment", "rejection", "scenario_prompt", "max_tokens", "node", "api_key_env")
+"""Keys that the node's own file holds, and an entry with the backend 'node' does not."""
 
 
 def _backend_problems(spec: AgentSpec) -> Iterator[str]:
     """Yield which keys do not go with the backend."""
     allowed = _ASSESSMENTS[spec.backend]
-    if spec.self_assessment not in allowed:
+    if spec.self_assessment not in allowed and spec.backend != "node":
         yield (
             f"self_assessment: '{spec.self_assessment}' does not go with the backend '{spec.backend}'; "
             f"give {', '.join(allowed)}"
         )
-    if spec.backend != "openai":
+    if spec.backend == "node":
         yield from (
-            f"{key}: goes with the backend 'openai' only; remove it"
-            for key in _OF_SERVERS
+            f"{key}: does not go with the backend 'node': it is for the node to say; remove it"
+            for key in _SAID_BY_NODES
             if key in spec.model_fields_set
         )
-    elif spec.base_url is None:
+        return
+    allowed_keys = {*_OF.get(spec.backend, ()), *(_OF_NODES if spec.node is not None else ())}
+    for key in dict.fromkeys(key for keys in _OF.values() for key in keys):
+        if key in spec.model_fields_set and key not in allowed_keys:
+            backends = " and ".join(f"'{backend}'" for backend, keys in _OF.items() if key in keys)
+            many = "s" if " and " in backends else ""
+            yield f"{key}: goes with the backend{many} {backends} only; remove it"
+    if spec.backend != "openai":
+        return
+    if spec.base_url is None:
         yield "base_url: missing; give the server's address with its version, like http://127.0.0.1:8000/v1"
     elif problem := server_problem(spec.base_url):
         yield f"base_url: {problem}"
@@ -148,8 +201,8 @@ def _ray_problems(spec: AgentSpec) -> Iterator[str]:
     """Yield what is wrong with where an agent shall run."""
     if spec.ray is None:
         return
-    if spec.backend == "openai":
-        yield "ray: goes with models that run here only; the gateway asks a server by itself; remove it"
+    if spec.backend in ("openai", "node") or spec.node is not None:
+        yield "ray: goes with models that run here only; servers and nodes are asked directly; remove it"
     if spec.ray.max_replicas is not None and spec.ray.max_replicas < spec.ray.replicas:
         yield f"ray.max_replicas: {spec.ray.max_replicas} is below replicas {spec.ray.replicas}; raise it"
     if spec.ray.server == "vllm" and spec.backend != "transformers":
@@ -158,7 +211,31 @@ def _ray_problems(spec: AgentSpec) -> Iterator[str]:
         yield "ray.server: 'vllm' reads no confidence head; give self_assessment token, or leave server out"
 
 
+def _address_problems(specs: Mapping[int, AgentSpec]) -> Iterator[str]:
+    """Yield which agents are said to live behind one node: a node has one."""
+    at: dict[str, str] = {}
+    for i, spec in specs.items():
+        address = (address_of(spec) or "").rstrip("/")
+        if address and at.setdefault(address, spec.name) != spec.name:
+            key = "base_url" if spec.backend == "node" else "node"
+            yield f"agents[{i}].{key}: agent '{at[address]}' is said to live there, too; a node serves one agent"
+
+
+def _card_problems(spec: AgentSpec, folder: Path, about: About | None) -> list[str]:
+    """Return what is wrong with the card of an agent that lives elsewhere, as far as it lies here."""
+    try:
+        competence = competence_elsewhere(spec, folder)
+    except DisrouterError as exc:
+        return [_on_one_line(exc)]
+    measured = measured_on(competence)
+    if about is None or measured is None or about.digest in (None, measured):
+        return []
+    return [f"it was measured on model {measured}, and the node has {about.digest}; measure it again"]
+
+
 def _model_problems(spec: AgentSpec, folder: Path) -> list[str]:
+    if spec.model is None:
+        return []
     try:
         if spec.backend == "transformers":
             check_model_folder(model_path(spec.model, folder))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from disrouter.agents.folders import agent_digest, count_weights
 from disrouter.agents.recorded import RecordedAgent, Recording
 from disrouter.competence import Competence, read_competence
+from disrouter.config.nodes import Places, address_of, lives_elsewhere, measured_on
 from disrouter.config.schema import AgentSpec
 from disrouter.errors import ConfigError, DataError, MissingExtraError
 from disrouter.types import Agent, AgentCard, Price, QueryPrice, Seconds, Serving, TokenPrice
@@ -16,32 +17,32 @@ from disrouter.types import Agent, AgentCard, Price, QueryPrice, Seconds, Servin
 if TYPE_CHECKING:
     from disrouter.evaluation.outcomes import OutcomeTable
 
-CONCURRENCY = {"transformers": 4, "recorded": 64, "openai": 256}
+CONCURRENCY = {"transformers": 4, "recorded": 64, "openai": 256, "node": 256}
 """Queries that agents work on at a time unless their entry says otherwise. Models here take turns token by token."""
 
-__all__ = ["agent_of", "competence_of", "model_path", "price_of", "recordings_of"]
+__all__ = ["agent_of", "competence_elsewhere", "competence_of", "model_path", "price_of", "recordings_of"]
 
 
-def agent_of(spec: AgentSpec, unit: float | None, folder: Path) -> Agent:
+def agent_of(spec: AgentSpec, unit: float | None, folder: Path, places: Places) -> Agent:
     """Return the agent of a checked entry; a model is loaded only at its first look.
 
     Raises:
         MissingExtraError: What is needed to read an outcome table is not installed.
     """
+    if lives_elsewhere(spec, places.here):
+        return _agent_elsewhere(spec, unit, folder, places)
+    assert spec.model is not None  # checked before
+    price = price_of(spec, unit)
+    assert price is not None
     card = AgentCard(
         name=spec.name,
-        price=price_of(spec, unit),
+        price=price,
         context_length=spec.context_length,
         parameters=count_weights(model_path(spec.model, folder)) if spec.backend == "transformers" else None,
-        seconds=None if spec.seconds is None else Seconds(look=spec.seconds.look, answer=spec.seconds.answer),
+        seconds=_seconds(spec),
         competence=competence_of(spec, folder),
         details={"backend": spec.backend, "model": spec.model},
-        serving=Serving(
-            concurrency=spec.concurrency or CONCURRENCY[spec.backend],
-            queue=spec.queue,
-            failures=spec.breaker.failures,
-            pause=spec.breaker.seconds,
-        ),
+        serving=_serving(spec, spec.backend),
     )
     if spec.backend == "openai":
         return _agent_behind_a_server(spec, card)
@@ -69,10 +70,10 @@ def competence_of(spec: AgentSpec, folder: Path) -> Competence | None:
         ModelError: The card cannot be used, or was measured on another model.
         ConfigError: There is no card where the entry says there is one.
     """
-    local = spec.backend == "transformers"
-    digest = partial(agent_digest, model_path(spec.model, folder)) if local else None
+    local = spec.backend == "transformers" and spec.model is not None
+    digest = partial(agent_digest, model_path(spec.model or "", folder)) if local else None
     if spec.card is None:
-        return read_competence(model_path(spec.model, folder), model=digest) if local else None
+        return read_competence(model_path(spec.model or "", folder), model=digest) if local else None
     found = read_competence(folder / spec.card, model=digest)
     if found is None:
         raise ConfigError(
@@ -88,7 +89,7 @@ def _agent_behind_a_server(spec: AgentSpec, card: AgentCard) -> Agent:
         raise MissingExtraError.of("Backend 'openai'", "gateway") from exc
 
     given, assessment = spec.model_fields_set, spec.self_assessment
-    assert spec.base_url is not None and assessment != "head"  # checked before
+    assert spec.base_url is not None and spec.model is not None and assessment != "head"  # checked before
     return OpenAICompatibleAgent(
         card,
         model=spec.model,
@@ -104,9 +105,71 @@ def _agent_behind_a_server(spec: AgentSpec, card: AgentCard) -> Agent:
     )
 
 
-def price_of(spec: AgentSpec, unit: float | None) -> Price:
-    """Return the price of a checked entry; ``unit`` is the file's ``cost_unit``."""
+def _agent_elsewhere(spec: AgentSpec, unit: float | None, folder: Path, places: Places) -> Agent:
+    """Return the agent behind a node: what the file says of it goes before what the node says."""
+    try:
+        from disrouter.agents._server import Patience
+        from disrouter.agents.node import NodeAgent
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError.of("An agent behind a node", "gateway") from exc
+
+    about, address = places.about(spec), address_of(spec)
+    said = about.card if about is not None else None
+    price = price_of(spec, unit) or (said.price if said is not None else None)
+    assert price is not None and address is not None  # checked before
+    competence = competence_elsewhere(spec, folder) or (said.competence if said is not None else None)
+    card = AgentCard(
+        name=spec.name,
+        price=price,
+        context_length=spec.context_length or (said.context_length if said is not None else None),
+        parameters=said.parameters if said is not None else None,
+        seconds=_seconds(spec) or (said.seconds if said is not None else None),
+        competence=competence,
+        details={**(said.details if said is not None else {}), "backend": "node"},
+        serving=_serving(spec, "node"),
+    )
+    seen = about.digest if about is not None else None
+    return NodeAgent(
+        card,
+        base_url=address,
+        hop_secret_env=spec.hop_secret_env,
+        patience=Patience(**spec.timeouts.model_dump(), retries=spec.retries),
+        model_digest=spec.model_digest or measured_on(competence) or seen,
+        version=spec.version,
+    )
+
+
+def competence_elsewhere(spec: AgentSpec, folder: Path) -> Competence | None:
+    """Return the competence of an agent that lives elsewhere, as far as its card lies here.
+
+    Raises:
+        ModelError: The card cannot be used.
+        ConfigError: There is no card where the entry says there is one.
+    """
+    if spec.card is not None:
+        return competence_of(spec, folder)
+    here = spec.backend == "transformers" and spec.model is not None and model_path(spec.model, folder).is_dir()
+    return competence_of(spec, folder) if here else None
+
+
+def _seconds(spec: AgentSpec) -> Seconds | None:
+    return None if spec.seconds is None else Seconds(look=spec.seconds.look, answer=spec.seconds.answer)
+
+
+def _serving(spec: AgentSpec, backend: str) -> Serving:
+    return Serving(
+        concurrency=spec.concurrency or CONCURRENCY[backend],
+        queue=spec.queue,
+        failures=spec.breaker.failures,
+        pause=spec.breaker.seconds,
+    )
+
+
+def price_of(spec: AgentSpec, unit: float | None) -> Price | None:
+    """Return the price of a checked entry, if it gives one; ``unit`` is the file's ``cost_unit``."""
     price = spec.price
+    if price is None:
+        return None
     if price.cost is not None:
         return QueryPrice(cost=price.cost, look_share=price.look_share)
     # Checked before: per token both prices and the unit are given.

@@ -94,18 +94,27 @@ class AgentSpec(Spec):
     """One agent of a network file."""
 
     name: Name = Field(description="a name of up to 100 letters, digits and . _ : / -, starting with a letter or digit")
-    backend: Literal["transformers", "recorded", "openai"] = Field(
-        description="'transformers' (a model on this machine), 'openai' (behind an OpenAI-compatible server) or "
-        "'recorded' (an outcome table)"
+    backend: Literal["transformers", "recorded", "openai", "node"] = Field(
+        description="'transformers' (a model on this machine), 'openai' (behind an OpenAI-compatible server), "
+        "'node' (a process that `disrouter agent serve` runs) or 'recorded' (an outcome table)"
     )
-    model: str = Field(
+    model: str | None = Field(
+        None,
         min_length=1,
         description="a folder or table relative to the network file, 'lab:agent-1' for a shipped checkpoint, or with "
         "the backend 'openai' the model's name on its server",
     )
-    price: PriceSpec = Field(description="{cost, look_share} per query, or {input, output} per million tokens")
+    price: PriceSpec | None = Field(
+        None, description="{cost, look_share} per query, or {input, output} per million tokens"
+    )
     base_url: str | None = Field(
         None, max_length=2000, description="the server's address with its version, like http://127.0.0.1:8000/v1"
+    )
+    node: str | None = Field(
+        None,
+        max_length=2000,
+        description="the address of the node that serves this agent, like http://10.0.0.7:9000/v1: everybody but that "
+        "node asks it there",
     )
     api_key_env: str | None = Field(
         None,
@@ -116,6 +125,12 @@ class AgentSpec(Spec):
         None,
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
         description="the name of the environment variable with the secret shared with a server that is a DiSRouter",
+    )
+    model_digest: str | None = Field(
+        None, min_length=1, max_length=100, description="the digest of the model that a node must have"
+    )
+    version: str | None = Field(
+        None, min_length=1, max_length=100, description="the version of DiSRouter that a node must run"
     )
     self_assessment: Literal["token", "head", "text", "prompt", "none"] = Field(
         "token",

@@ -114,7 +114,7 @@ def drive(
     lost, took = Counter[str](), list[float]()
     while True:
         ready = [job for job in waiting if done.issuperset(job.needs)]
-        slow = [] if ready else _stragglers(running.values(), took, clock())
+        slow = [] if ready else _stragglers([a for a in running.values() if a.job.name not in done], took, clock())
         for job in [*ready, *slow][: len(free)]:
             if job in waiting:
                 waiting.remove(job)
@@ -162,7 +162,7 @@ def alone(job: Job, progress: Progress) -> Any:
     return job.work(progress)
 
 
-def _stragglers(running: Any, took: Sequence[float], now: float) -> list[Job]:
+def _stragglers(running: Sequence[_Attempt], took: Sequence[float], now: float) -> list[Job]:
     """Return the jobs to run a second time, the slowest first."""
     if not took:
         return []

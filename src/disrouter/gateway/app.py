@@ -14,7 +14,7 @@ import logging
 import math
 import os
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -42,7 +42,7 @@ from disrouter.gateway.service import Service
 from disrouter.gateway.settings import Settings
 from disrouter.network import Network
 
-__all__ = ["Gateway", "Settings"]
+__all__ = ["FULL", "Gateway", "RawEndpoint", "Settings"]
 
 LOG = logging.getLogger("disrouter.gateway")
 
@@ -215,6 +215,15 @@ class Gateway:
             left = min(left, asked)
         return left if travel.seconds is None else min(left, max(0.0, travel.seconds))
 
+    @property
+    def has_secret(self) -> bool:
+        """Whether there is a secret that callers can sign with."""
+        return self._verifier.has_secret
+
+    def proof(self, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+        """Return the header that shows a caller that a reply is from somebody who knows the secret."""
+        return self._verifier.proof(headers, body)
+
     def _secret(self) -> str | None:
         variable = self.settings.hop_secret_env
         return os.environ.get(variable) if variable else None
@@ -224,15 +233,21 @@ class Gateway:
         if self.in_flight >= self.settings.most_in_flight:
             if self._on_shed is not None:
                 self._on_shed("queue_full")
-            await _refuse(send, _FULL)
+            await _refuse(send, FULL)
             return
+        with self.at_work() as service:
+            await Exchange(self, service, dialect, scope, receive, send).run()
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[Service]:
+        """Count a request for as long as the block runs; the service that it gets stays that long."""
         service = self.service
         self.in_flight += 1
         service.in_flight += 1
         if self._on_flight is not None:
             self._on_flight(True)
         try:
-            await Exchange(self, service, dialect, scope, receive, send).run()
+            yield service
         finally:
             self.in_flight -= 1
             service.in_flight -= 1
@@ -245,7 +260,7 @@ class Gateway:
         async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
             await self.serve(dialect, scope, receive, send)
 
-        return Route(path, _Asgi(endpoint), methods=["POST"])
+        return Route(path, RawEndpoint(endpoint), methods=["POST"])
 
     async def _swap(self, service: Service) -> None:
         service.open()
@@ -272,7 +287,7 @@ class Gateway:
             await asyncio.sleep(WATCH_SECONDS)
 
 
-class _Asgi:
+class RawEndpoint:
     """An endpoint that speaks ASGI itself: a function would be wrapped in a request and a response."""
 
     def __init__(self, endpoint: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
@@ -282,7 +297,7 @@ class _Asgi:
         await self._endpoint(scope, receive, send)
 
 
-_FULL = ProblemError(
+FULL = ProblemError(
     503,
     "The gateway has no room for another request now.",
     type="server_error",

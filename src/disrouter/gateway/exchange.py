@@ -22,8 +22,9 @@ from disrouter.agents.hops import traceparent_of
 from disrouter.errors import RunError
 from disrouter.gateway.access import Grant
 from disrouter.gateway.asking import Ask, json_of, within
+from disrouter.gateway.bodies import GoneError, read_body
 from disrouter.gateway.dialects import Dialect, Facts, Stream, reply_of, trace_json
-from disrouter.gateway.errors import ProblemError, body_of, error_type_of, invalid, problem_of, unanswered
+from disrouter.gateway.errors import ProblemError, body_of, error_type_of, problem_of, unanswered
 from disrouter.gateway.recording import record_of
 from disrouter.gateway.records import ErrorType, Outcome, new_trace_id
 from disrouter.gateway.service import Service
@@ -104,15 +105,10 @@ class Exchange:
         gateway.require_sound_headers(self.headers)
         self.grant = gateway.access.check(self.headers.get("authorization"))
         try:
-            async with asyncio.timeout(gateway.settings.body_seconds):
-                raw = await self._body()
-        except TimeoutError:
-            raise ProblemError(
-                408,
-                f"The body was not here in {gateway.settings.body_seconds:g} s.",
-                code="request_timeout",
-                headers={"connection": "close"},
-            ) from None
+            raw = await read_body(self.receive, self.headers, gateway.settings)
+        except GoneError:
+            self.gone = True
+            raise asyncio.CancelledError from None
         travel = gateway.travel(self.path, self.headers, raw)
         body = json_of(raw)
         self.model = str(body.get("model") or "")[:200]
@@ -189,39 +185,6 @@ class Exchange:
         if self.trace is None or self.trace.answer is None:
             raise unanswered(self.hops)
         return self.trace
-
-    async def _body(self) -> bytes:
-        """Return the request's body.
-
-        Raises:
-            ProblemError: It is too large.
-            CancelledError: The client hung up before it was whole.
-        """
-        most = self.gateway.settings.largest_body
-        kind = self.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise invalid(
-                f"The body must be sent as application/json, not {kind[:60] or 'without a type'}.",
-                code="unsupported_media_type",
-                status=415,
-            )
-        if self.headers.get("content-encoding", "identity") != "identity":
-            raise invalid("The body must not be compressed.", code="unsupported_media_type", status=415)
-        length = self.headers.get("content-length", "0")
-        received: list[bytes] = []
-        size = int(length) if length.isdecimal() and len(length) < 20 else 0
-        if size <= most:
-            size = 0
-            while size <= most:
-                event = await self.receive()
-                if event["type"] == "http.disconnect":
-                    self.gone = True
-                    raise asyncio.CancelledError
-                received.append(event.get("body", b""))
-                size += len(received[-1])
-                if not event.get("more_body", False):
-                    return received[0] if len(received) == 1 else b"".join(received)
-        raise invalid(f"The body is larger than {most:,} bytes.", code="request_too_large", status=413)
 
     async def _watch(self, work: asyncio.Task[Any] | None) -> None:
         """Stop the work when the client hangs up."""

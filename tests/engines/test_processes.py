@@ -85,7 +85,7 @@ import sys
 from functools import partial
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_engines_processes import linger
+from test_processes import linger
 from disrouter.engines.jobs import Job
 from disrouter.engines.processes import run_jobs
 
