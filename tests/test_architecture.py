@@ -23,6 +23,7 @@ LAYERS = (
     {"network"},
     {"agents"},
     {"config", "networks"},
+    {"engines"},
     {"evaluation"},
     {"baselines", "online"},
     {"training"},

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from disrouter.engines.jobs import FAILED, Job, Progress
+from disrouter.engines.processes import run_jobs
 from disrouter.errors import DataError, DisrouterError, RunError, UsageError
-from disrouter.training.side_by_side import FAILED, Job, Progress, run_jobs
 
 
 def note(path: Path, progress: Progress) -> None:
@@ -84,8 +85,9 @@ import sys
 from functools import partial
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_training_side_by_side import linger
-from disrouter.training.side_by_side import Job, run_jobs
+from test_processes import linger
+from disrouter.engines.jobs import Job
+from disrouter.engines.processes import run_jobs
 
 if __name__ == "__main__":
     run_jobs([Job("lingers", partial(linger, Path(sys.argv[1])))], 1)
