@@ -27,6 +27,7 @@ LAYERS = (
     {"training"},
     {"lab"},
     {"bench", "gateway", "conformance"},
+    {"planning"},
     {"cli"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
