@@ -29,7 +29,7 @@ LAYERS = (
     {"training"},
     {"lab"},
     {"bench", "gateway", "conformance"},
-    {"nodes"},
+    {"nodes", "planning"},
     {"cli"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
