@@ -17,11 +17,10 @@ from typing import Any
 
 import orjson
 from prometheus_client import Counter, Gauge
-from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from disrouter import __version__
 from disrouter.agents.hops import Travel
@@ -90,7 +89,7 @@ class Node:
         held = Gauge("disrouter_node_looks", "Looks held for their answers.", registry=self.metrics.registry)
         held.set_function(lambda: self.hosting.held)
 
-    def app(self, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    def app(self, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
         """Return the ASGI app; ``routes`` are more of them."""
         return self.gateway.app(
             [
