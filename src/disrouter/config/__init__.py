@@ -36,6 +36,7 @@ __all__ = [
     "embedded_networks",
     "load",
     "load_agent",
+    "load_peer",
 ]
 
 NETWORKS = Path(__file__).parent.parent / "networks"
@@ -93,6 +94,19 @@ def load_agent(path_or_name: str | Path, name: str) -> Agent:
     return agent_of(agent, spec.cost_unit, path.parent, places)
 
 
+def load_peer(path_or_name: str | Path, name: str) -> Network | None:
+    """Return the network of a file for the process that serves one of its agents, where nodes pass queries on.
+
+    Returns:
+        None where the file leaves that to the caller: then the process need not know the others.
+
+    Raises:
+        ConfigError: The file is missing or unusable.
+    """
+    _, content, _ = _read(path_or_name)
+    return load(path_or_name, here=name) if content.get("dispatch") == "peer" else None
+
+
 def digest_of(agent: Agent) -> str | None:
     """Return the digest of what an agent of this machine answers from; None for one behind a server."""
     folder = getattr(agent, "model_path", None)
@@ -126,4 +140,5 @@ def _network(spec: NetworkSpec, folder: Path, places: Places) -> Network:
         scenario=scenario_of(spec.scenario),
         limits=Limits(**spec.limits.model_dump()) if spec.limits else None,
         always_answers={a.name: a.always_answers for a in spec.agents if a.always_answers is not None},
+        dispatch=spec.dispatch,
     )
