@@ -54,6 +54,7 @@ class Node:
         look_seconds: How long one is held.
         network: The whole network that it is an agent of, where this process knows it; with ``dispatch`` peer the node
             passes queries on itself.
+        warm: Whether a model of this process is loaded from the start instead of at its first look.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Node:
         looks: int = 256,
         look_seconds: float = 60.0,
         network: Network | None = None,
+        warm: bool = True,
     ) -> None:
         self.name = agent.card.name
         self.digest = digest
@@ -79,7 +81,7 @@ class Node:
             on_change=self._show,
             on_flight=lambda started: self.metrics.started() if started else self.metrics.finished(),
             on_shed=self.metrics.shed,
-            warm=True,
+            warm=warm,
         )
         self.hosting = Hosting(self.gateway.service.guards[self.name], most=looks, seconds=look_seconds)
         self.calls = Counter(
