@@ -159,6 +159,14 @@ class Network:
         kept = {name: agent for name, agent in self.agents.items() if name not in names}
         return self._changed(agents=kept, edges=_graph.without(list(self.agents), self.edges, names))
 
+    def with_agents(self, agents: Mapping[str, Agent], edges: Mapping[str, Sequence[str]] | None = None) -> Network:
+        """Return the network with these agents along these edges (default: by rising price), and nothing else changed.
+
+        Raises:
+            ConfigError: That is no usable network.
+        """
+        return self._changed(agents=agents, edges=_by_price(agents) if edges is None else edges)
+
     def replace(
         self,
         *,
@@ -289,6 +297,13 @@ class Network:
             price=self._own_price,
             dispatch=self.dispatch,
         )
+
+
+def _by_price(agents: Mapping[str, Agent]) -> Mapping[str, Sequence[str]]:
+    prices = {name: agent.card.price for name, agent in agents.items()}
+    if len({type(price) for price in prices.values()}) > 1:
+        raise ConfigError("Prices per query and per token cannot be ordered into a cascade.", hint="give the edges")
+    return _graph.cascade({name: price.rank for name, price in prices.items()})
 
 
 def _name_problems(named: Sequence[tuple[str, Agent]], edges: object) -> list[str]:

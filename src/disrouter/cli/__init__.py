@@ -27,6 +27,7 @@ from disrouter.cli.init import init
 from disrouter.cli.keys import keys
 from disrouter.cli.lab import lab
 from disrouter.cli.ladder import ladder
+from disrouter.cli.network import network
 from disrouter.cli.profile import profile
 from disrouter.cli.recipes import recipes
 from disrouter.cli.serve import serve
@@ -52,7 +53,7 @@ def cli(traceback: bool) -> None:
 
 
 COMMANDS = (
-    *(demo, ask, init, serve, agent, keys, traces, conformance),
+    *(demo, ask, init, serve, network, agent, keys, traces, conformance),
     *(evaluate, bench, ladder, tune, drift, profile, train, calibrate, cards, agents, recipes, lab),
 )
 for command in COMMANDS:

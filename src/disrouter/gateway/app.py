@@ -30,6 +30,7 @@ from disrouter.gateway.dialects import Dialect
 from disrouter.gateway.endpoints import FULL, HANDLERS, Door, RawEndpoint, refuse
 from disrouter.gateway.errors import ProblemError
 from disrouter.gateway.exchange import Exchange
+from disrouter.gateway.members import Members
 from disrouter.gateway.metrics import BreakerState, ShedReason
 from disrouter.gateway.models import health_routes, model_routes
 from disrouter.gateway.network_state import NetworkState
@@ -91,6 +92,9 @@ class Gateway:
         self._verifier = Verifier(self._secret)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._retired: set[Service] = set()
+        """Services that are followed by another one, and still have requests to end."""
+        self.members = Members(self)
 
     def app(
         self,
@@ -162,13 +166,23 @@ class Gateway:
         """
         if self._read is None:
             return "There is no network file to read again."
-        service = Service(self._read())
+        service = Service(self.members.still_resting(self._read()))
         service.require_keys()
         if self._loop is None:
             self.service = service
         else:
             asyncio.run_coroutine_threadsafe(self._swap(service), self._loop).result(30)
         return f"Network '{service.network.name}' with {len(service.guards)} agents is in service."
+
+    async def change(self, network: Network) -> None:
+        """Serve another network from the next request on; agents that are in both keep all they have.
+
+        Raises:
+            ConfigError: It cannot be served.
+        """
+        service = Service(network, before=self.service)
+        service.require_keys()
+        await self._swap(service)
 
     async def reload_here(self) -> str:
         """Do as :meth:`reload` from within the event loop, where that must not wait."""
@@ -262,7 +276,9 @@ class Gateway:
         service.open()
         old, self.service = self.service, service
         old.retired = True
-        if not old.in_flight:
+        if old.in_flight:
+            self._retired.add(old)
+        else:
             self._close_later(old)
 
     async def _load(self, service: Service) -> None:
@@ -273,7 +289,8 @@ class Gateway:
                 LOG.error("a model cannot be loaded: %s", error)
 
     def _close_later(self, service: Service) -> None:
-        task = asyncio.create_task(service.aclose())
+        self._retired.discard(service)
+        task = asyncio.create_task(service.aclose({self.service, *self._retired}))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from disrouter.agents.faults import FaultError
+from disrouter.agents.recarded import innermost
 from disrouter.errors import AgentError, ContextError, InterruptedRunError, UsageError
 from disrouter.gateway.breaker import Breaker, Step
 from disrouter.gateway.gate import Gate
@@ -68,7 +69,7 @@ class Guard:
         self.carry: Carrier | None = self._carry if getattr(agent, "carry", None) is not None else None
         """How its host goes on with a walk, where it has one of its own that can."""
         self._forwards = bool(getattr(agent, "forwards_requests", False))
-        self._free_look = getattr(agent, "self_assessment", None) == "none" or isinstance(agent, Network)
+        self._free_look = getattr(agent, "self_assessment", None) == "none" or isinstance(innermost(agent), Network)
 
     @property
     def card(self) -> AgentCard:
