@@ -57,6 +57,8 @@ class Service:
         self.direct = {
             name: Network(name, [Guard(guard.agent, looking=False, guard=guard)]) for name, guard in self.guards.items()
         }
+        self.remote = frozenset(name for name, agent in network.agents.items() if _kind(agent) == "server")
+        """Agents that live in another process."""
         self.in_flight = 0
         self.retired = False
         self._variants: OrderedDict[tuple[str | None, float | None, int | None], Network] = OrderedDict()
@@ -234,4 +236,4 @@ def _cost(price: Price, usage: Usage) -> float:
 
 def _kind(agent: Agent) -> Any:
     backend = agent.card.details.get("backend")
-    return {"transformers": "local", "openai": "server"}.get(str(backend), "other")
+    return {"transformers": "local", "openai": "server", "node": "server"}.get(str(backend), "other")
