@@ -63,7 +63,8 @@ class ValueOfForwarding:
     """In [0, 1]: nobody who can pass on answers with a smaller chance to be right. See ``--max-accuracy-drop``."""
 
     thrift: float = 1.0
-    """From 1 to a million: how many times alpha counts when deciding. Above 1 where a budget is tighter than any scenario."""
+    """From 1 to a million: how many times alpha counts when deciding. Above 1 where a budget is tighter than any
+    scenario."""
 
     _pool: Tables | None = field(default=None, repr=False, compare=False)
 
