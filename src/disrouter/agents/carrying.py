@@ -14,7 +14,7 @@ from disrouter.network import Network
 from disrouter.peers import Arrived, Carried, Leg, PeerWalk, Settled
 from disrouter.types import Hop
 
-__all__ = ["Variants", "carry_on"]
+__all__ = ["Variants", "carry_on", "require_ours"]
 
 MOST_VARIANTS = 64
 
@@ -55,7 +55,7 @@ async def carry_on(variants: Variants, leg: Leg, *, here: str) -> AsyncGenerator
         FaultError: The walk is not for this host, has been here before, or comes from another network.
         RunError: The answer broke off after it had begun.
     """
-    _require_ours(variants.network, leg, here)
+    require_ours(variants.network, leg, here)
     network = variants.of(leg)
     walk = PeerWalk(network, leg.query, leg.scenario, leg.sampling)
     walk.take_up(leg)
@@ -65,7 +65,12 @@ async def carry_on(variants: Variants, leg: Leg, *, here: str) -> AsyncGenerator
     yield Arrived(walk.completion)
 
 
-def _require_ours(network: Network, leg: Leg, here: str) -> None:
+def require_ours(network: Network, leg: Leg, here: str) -> None:
+    """Do nothing if a walk may be gone on with at the host of agent ``here``.
+
+    Raises:
+        FaultError: It is for another one, has been here before, or comes from another network.
+    """
     if leg.at != here:
         raise FaultError(f"Agent '{leg.at}' was asked for, and '{here}' lives here.", kind="status", code="wrong_agent")
     been = [hop.agent for hop in leg.hops]

@@ -138,9 +138,9 @@ class Gateway:
             *(Route(path, endpoint, methods=["POST"]) for path, endpoint in api.items()),
             *model_routes(self),
             *health_routes(self),
-            *openapi_routes(),
             *routes,
         ]
+        pages += openapi_routes(pages, lambda: self.service.policies)
         app = Starlette(routes=pages, lifespan=lifespan, exception_handlers=HANDLERS)
         app.router.redirect_slashes = False
         return Door(api, app)
