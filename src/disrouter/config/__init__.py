@@ -22,7 +22,8 @@ from disrouter.config.parts import agent_of
 from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec
 from disrouter.config.strict_yaml import read_mapping, refuse
 from disrouter.errors import ConfigError, UnknownNameError
-from disrouter.network import Limits, Network
+from disrouter.limits import Limits
+from disrouter.network import Network
 from disrouter.policies import policy_of
 from disrouter.types import Agent
 from disrouter.utility import scenario_of
@@ -36,6 +37,7 @@ __all__ = [
     "embedded_networks",
     "load",
     "load_agent",
+    "load_peer",
     "names_here",
 ]
 
@@ -103,6 +105,19 @@ def load_agent(path_or_name: str | Path, name: str) -> Agent:
     return agent_of(agent, spec.cost_unit, path.parent, places)
 
 
+def load_peer(path_or_name: str | Path, name: str) -> Network | None:
+    """Return the network of a file for the process that serves one of its agents, where nodes pass queries on.
+
+    Returns:
+        None where the file leaves that to the caller: then the process need not know the others.
+
+    Raises:
+        ConfigError: The file is missing or unusable.
+    """
+    _, content, _ = _read(path_or_name)
+    return load(path_or_name, here=name) if content.get("dispatch") == "peer" else None
+
+
 def digest_of(agent: Agent) -> str | None:
     """Return the digest of what an agent of this machine answers from; None for one behind a server."""
     folder = getattr(agent, "model_path", None)
@@ -158,4 +173,5 @@ def _network(spec: NetworkSpec, folder: Path, places: Places) -> Network:
         scenario=scenario_of(spec.scenario),
         limits=Limits(**spec.limits.model_dump()) if spec.limits else None,
         always_answers={a.name: a.always_answers for a in spec.agents if a.always_answers is not None},
+        dispatch=spec.dispatch,
     )

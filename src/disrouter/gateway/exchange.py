@@ -62,6 +62,7 @@ class Exchange:
         self.model = ""
         self.ask: Ask | None = None
         self.hops: list[Hop] = []
+        """The decisions so far; the walk adds to it."""
         self.trace: Trace | None = None
         self._saving: float | None = None
         self.speaker: str | None = None
@@ -140,12 +141,9 @@ class Exchange:
     async def _whole(self, ask: Ask, query: Query) -> None:
         """Answer with one JSON object."""
         network = self.service.network_for(ask, self.grant)
-        async with aclosing(network.stream(query, ask.scenario, ask.sampling, pieces=False)) as events:
-            async for event in events:
-                if isinstance(event, Hop):
-                    self.hops.append(event)
-                elif isinstance(event, Trace):
-                    self.trace = event
+        walk = network.walk(query, ask.scenario, ask.sampling)
+        self.hops = walk.hops
+        self.trace = await walk.trace()
         trace = self._answered()
         facts = Facts(trace_id=self.trace_id, created=int(self.arrived))
         reply = self.dialect.whole(ask, reply_of(trace, facts), facts)
@@ -157,7 +155,9 @@ class Exchange:
         network = self.service.network_for(ask, self.grant)
         stream = self.dialect.stream(ask, Facts(trace_id=self.trace_id, created=int(self.arrived)))
         self.stream = stream
-        async with aclosing(network.stream(query, ask.scenario, ask.sampling)) as events:
+        walk = network.walk(query, ask.scenario, ask.sampling)
+        self.hops = walk.hops
+        async with aclosing(walk.events()) as events:
             async for event in events:
                 if isinstance(event, Delta):
                     if data := stream.piece(event):
@@ -166,8 +166,6 @@ class Exchange:
                             self.first = time.perf_counter()
                             await self._begin()
                         await self.send({"type": "http.response.body", "body": data, "more_body": True})
-                elif isinstance(event, Hop):
-                    self.hops.append(event)
                 elif isinstance(event, Trace):
                     self.trace = event
         trace = self._answered()

@@ -219,6 +219,7 @@ def _with_agents(network: Network, guards: dict[str, Guard]) -> Network:
         scenario=network.scenario,
         limits=network.limits,
         always_answers=network.always_answers,
+        dispatch=network.dispatch,
     )
 
 

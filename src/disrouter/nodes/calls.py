@@ -31,14 +31,14 @@ from disrouter.gateway.errors import ProblemError, error_of
 if TYPE_CHECKING:
     from disrouter.nodes.app import Node
 
-__all__ = ["NodeCall"]
+__all__ = ["LINES", "LOG", "NodeCall"]
 
 LOG = logging.getLogger("disrouter.nodes")
 
 MOST_TICKETS = 1_000
 
 _JSON = (b"content-type", b"application/json")
-_LINES = (
+LINES = (
     (b"content-type", b"application/x-ndjson"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
@@ -102,7 +102,12 @@ class NodeCall:
         finally:
             watcher.cancel()
 
-    async def _look(self, call: Call) -> None:
+    def _require_open(self) -> None:
+        """Do nothing unless the node is ending.
+
+        Raises:
+            FaultError: It is.
+        """
         if self.node.gateway.draining:
             raise FaultError(
                 f"Agent '{self.node.name}' is ending and takes no new queries.",
@@ -111,6 +116,9 @@ class NodeCall:
                 code="draining",
                 retry_after=1.0,
             )
+
+    async def _look(self, call: Call) -> None:
+        self._require_open()
         await self._respond(await self.node.hosting.look_json(call))
 
     async def _answer(self, call: Call) -> None:
@@ -120,7 +128,7 @@ class NodeCall:
                     await self._refuse(piece["fault"])
                     return
                 if not self.begun:
-                    await self._start(200, _LINES)
+                    await self._start(200, LINES)
                 await self.send({"type": "http.response.body", "body": orjson.dumps(piece) + b"\n", "more_body": True})
         await self.send({"type": "http.response.body", "body": b""})
 
