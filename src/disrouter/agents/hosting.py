@@ -20,6 +20,7 @@ from typing import Any
 
 from disrouter.agents.faults import FaultError
 from disrouter.agents.wire import Call, Piece, Ticket, fault_json, look_json, piece_json
+from disrouter.errors import AgentError
 from disrouter.steps import completed
 from disrouter.types import Agent, Completion, Look, Query, Sampling, Scenario
 
@@ -62,9 +63,17 @@ class Hosting:
         return len(self._held)
 
     async def look(self, query: Query, scenario: Scenario) -> tuple[Look, Ticket | None]:
-        """Return the agent's look without its state, and the ticket of that, if it has any."""
+        """Return the agent's look without its state, and the ticket of that, if it has any.
+
+        Raises:
+            AgentError: The agent broke, or its confidence is none.
+        """
         agent = self.agent
         look = await agent.look(query, scenario)
+        if look.confidence is not None and not 0.0 <= look.confidence <= 1.0:  # JSON has no word for some of these
+            raise AgentError(
+                f"Confidence {look.confidence} of agent '{agent.card.name}' is no probability from 0 to 1."
+            )
         if look.state is None:
             return look, None
         return replace(look, state=None), self._hold(agent, look.state)
