@@ -16,9 +16,10 @@ LAYERS = (
     {"errors", "files", "seeds", "_graph"},
     {"competence"},
     {"types"},
-    {"utility"},
+    {"utility", "limits", "steps"},
     {"policies"},
     {"routing"},
+    {"peers"},
     {"network"},
     {"agents"},
     {"config", "networks"},
@@ -28,7 +29,7 @@ LAYERS = (
     {"training"},
     {"lab"},
     {"bench", "gateway", "conformance"},
-    {"nodes"},
+    {"nodes", "planning"},
     {"cli"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
@@ -39,9 +40,12 @@ CORE = (
     "seeds",
     "types",
     "utility",
+    "limits",
+    "steps",
     "policies",
     "_graph",
     "routing",
+    "peers",
     "network",
     "config",
 )

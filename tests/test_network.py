@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from disrouter.agents import ScriptedAgent
 from disrouter.errors import AgentError, ConfigError, UnknownNameError, UsageError
-from disrouter.network import Limits, Network
+from disrouter.limits import Limits
+from disrouter.network import Network
 from disrouter.policies import OwnWord, Threshold
 from disrouter.types import Agent, Completion, Look, Price, Query, QueryPrice, Sampling, Scenario, TokenPrice
 from disrouter.utility import BALANCE, COST_FIRST

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from disrouter.config import load
     from disrouter.errors import DisrouterError
-    from disrouter.network import Limits, Network
+    from disrouter.limits import Limits
+    from disrouter.network import Network
     from disrouter.policies import Accept, OwnWord, PaperThreshold, Pass, Policy, Threshold, View, policy_of
     from disrouter.types import (
         Agent,
@@ -71,7 +72,8 @@ __all__ = [
 _HOMES = {
     "config": ("load",),
     "errors": ("DisrouterError",),
-    "network": ("Limits", "Network"),
+    "limits": ("Limits",),
+    "network": ("Network",),
     "policies": ("Accept", "OwnWord", "PaperThreshold", "Pass", "Policy", "Threshold", "View", "policy_of"),
     "types": (
         "Agent",

@@ -7,12 +7,14 @@ import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from disrouter import _graph
 from disrouter.errors import AgentError, ConfigError, UnknownNameError, UsageError
+from disrouter.limits import Limits, limit_problems
+from disrouter.peers import PeerWalk
 from disrouter.policies import AnyPolicy, OwnWord, Pool, PoolPolicy
 from disrouter.routing import Walk
 from disrouter.types import (
@@ -31,55 +33,15 @@ from disrouter.types import (
 )
 from disrouter.utility import BALANCE, scenario_of
 
-__all__ = ["Dispatch", "Limits", "Network", "ScenarioLike", "limit_problems"]
+__all__ = ["Dispatch", "Limits", "Network", "ScenarioLike"]
 
 Dispatch: TypeAlias = Literal["caller", "peer"]
-"""Who sends a query on to the next agent: whoever asked, or the agent's own host where that can."""
+"""Who passes a query on to the next agent: whoever asked, or the hosts of the agents among themselves."""
 
 ScenarioLike: TypeAlias = Scenario | str | float
 """A scenario, its name, or an alpha in [0, 1]."""
 
 GREEDY = Sampling()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How far a query may travel. At a limit the agent that would pass on answers instead. None means no limit."""
-
-    max_hops: int | None = None
-    """Most agents consulted per query, failing ones included; at least 1."""
-
-    max_cost: float | None = None
-    """Most normalised cost per query, looks and failures included; above 0. Agents whose answer would cost more are
-    not asked. A bound with prices per query. With token prices it is an estimate: an answer is taken to be as long as
-    ``max_tokens``, or without it as long as the query."""
-
-    max_seconds: float | None = None
-    """Nobody new is asked after this many seconds; above 0. An agent at work is not interrupted."""
-
-    def __post_init__(self) -> None:
-        problems = [
-            f"limit {name} {value!r} is not usable: give {allowed}"
-            for name, value, allowed, usable in (
-                ("max_hops", self.max_hops, "a whole number from 1", lambda v: isinstance(v, int) and v >= 1),
-                ("max_cost", self.max_cost, "a number above 0", lambda v: 0 < v < math.inf),
-                ("max_seconds", self.max_seconds, "a number above 0", lambda v: 0 < v < math.inf),
-            )
-            if value is not None and not usable(value)
-        ]
-        if problems:
-            raise ConfigError("; ".join(problems) + ".", hint="leave a limit out to have none")
-
-
-def limit_problems(limits: Limits, entry: AgentCard) -> list[str]:
-    """Return why no route could keep the limits: the agent asked first must always be able to answer."""
-    price = entry.price
-    if limits.max_cost is None or not isinstance(price, QueryPrice) or price.cost <= limits.max_cost:
-        return []
-    return [
-        f"max_cost {limits.max_cost:g} is below the price {price.cost:g} of '{entry.name}', the first agent asked: "
-        f"no query could be answered; raise max_cost to at least {price.cost:g} or ask a cheaper agent first"
-    ]
 
 
 class Network:
@@ -99,7 +61,7 @@ class Network:
             reject, and so cannot stand at the end.
         price: What the network is charged at inside another one. Default: the price of its dearest agent, with a
             free look; for one answer that is the most the paper's cost can be.
-        dispatch: ``peer`` has agents that are hosts of their own pass the query on among themselves.
+        dispatch: ``peer`` has agents on hosts of their own pass queries on among themselves (:mod:`disrouter.peers`).
 
     Raises:
         ConfigError: The agents, edges and limits make no usable network; all problems are reported together.
@@ -197,6 +159,14 @@ class Network:
         kept = {name: agent for name, agent in self.agents.items() if name not in names}
         return self._changed(agents=kept, edges=_graph.without(list(self.agents), self.edges, names))
 
+    def with_agents(self, agents: Mapping[str, Agent], edges: Mapping[str, Sequence[str]] | None = None) -> Network:
+        """Return the network with these agents along these edges (default: by rising price), and nothing else changed.
+
+        Raises:
+            ConfigError: That is no usable network.
+        """
+        return self._changed(agents=agents, edges=_by_price(agents) if edges is None else edges)
+
     def replace(
         self,
         *,
@@ -217,31 +187,26 @@ class Network:
             UsageError: An agent cannot be used at all (say, its checkpoint is damaged).
             RunError: The policy passed the query to an agent that is no successor.
         """
-        async with aclosing(self._walk(query, scenario, sampling, streaming=False)) as events:
-            async for event in events:
-                if isinstance(event, Trace):
-                    return event
-        raise AssertionError("a walk ends in a trace")
+        return await self.walk(query, scenario, sampling).trace()
 
     def stream(
-        self,
-        query: Query,
-        scenario: ScenarioLike | None = None,
-        sampling: Sampling = GREEDY,
-        *,
-        pieces: bool = True,
+        self, query: Query, scenario: ScenarioLike | None = None, sampling: Sampling = GREEDY
     ) -> AsyncGenerator[str | Delta | Hop | Trace, None]:
         """Send a query through the network and yield what happens: hops, text, and the trace at the end.
 
         A rejection or failure is yielded as it settles; then the answer's text as it is written (from its first piece
-        on the query stays with that agent), the answering hop, and the trace. Without ``pieces`` the answer is in the
-        trace only, and an agent that breaks in the middle of it is passed over like any other.
+        on the query stays with that agent), the answering hop, and the trace.
 
         Raises:
             UsageError: An agent cannot be used at all.
             RunError: An agent broke after its answer had begun, or the policy passed to no successor.
         """
-        return self._walk(query, scenario, sampling, streaming=pieces)
+        return self.walk(query, scenario, sampling).events()
+
+    def walk(self, query: Query, scenario: ScenarioLike | None = None, sampling: Sampling = GREEDY) -> Walk:
+        """Return the walk of a query at its beginning, for callers that watch it or take it step by step."""
+        kind = PeerWalk if self.dispatch == "peer" else Walk
+        return kind(self, query, self.scenario if scenario is None else _scenario(scenario), sampling)
 
     def ask(self, query: Query | str, scenario: ScenarioLike | None = None, sampling: Sampling = GREEDY) -> Trace:
         """Route one query and wait for its trace; for scripts and the prompt.
@@ -277,22 +242,27 @@ class Network:
                 if isinstance(event, str | Delta):
                     yield event
                 elif isinstance(event, Trace):
-                    if event.answer is None:
-                        raise AgentError(f"No agent of network '{self.name}' answered.")
-                    yield Completion(
-                        text=event.answer,
-                        usage=event.usage,
-                        seconds=event.seconds,
-                        first_token_seconds=event.first_token_seconds,
-                        finish_reason=event.completion.finish_reason if event.completion else "stop",
-                        body=event.completion.body if event.completion else None,
-                    )
+                    yield self._completion(event)
 
-    def _walk(
-        self, query: Query, scenario: ScenarioLike | None, sampling: Sampling, *, streaming: bool
-    ) -> AsyncGenerator[str | Delta | Hop | Trace, None]:
-        chosen = self.scenario if scenario is None else _scenario(scenario)
-        return Walk(self, query, chosen, sampling, streaming=streaming).run()
+    async def complete(self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling) -> Completion:
+        """Return the answer of the inner route as a whole; its usage is that of every agent asked.
+
+        Raises:
+            AgentError: No agent of the network answered.
+        """
+        return self._completion(await self.route(query, scenario, sampling))
+
+    def _completion(self, trace: Trace) -> Completion:
+        if trace.answer is None:
+            raise AgentError(f"No agent of network '{self.name}' answered.")
+        return Completion(
+            text=trace.answer,
+            usage=trace.usage,
+            seconds=trace.seconds,
+            first_token_seconds=trace.first_token_seconds,
+            finish_reason=trace.completion.finish_reason if trace.completion else "stop",
+            body=trace.completion.body if trace.completion else None,
+        )
 
     def _bound(self, policy: AnyPolicy) -> AnyPolicy:
         """Return a policy that knows this pool, if it is of the kind that wants to."""
@@ -327,6 +297,13 @@ class Network:
             price=self._own_price,
             dispatch=self.dispatch,
         )
+
+
+def _by_price(agents: Mapping[str, Agent]) -> Mapping[str, Sequence[str]]:
+    prices = {name: agent.card.price for name, agent in agents.items()}
+    if len({type(price) for price in prices.values()}) > 1:
+        raise ConfigError("Prices per query and per token cannot be ordered into a cascade.", hint="give the edges")
+    return _graph.cascade({name: price.rank for name, price in prices.items()})
 
 
 def _name_problems(named: Sequence[tuple[str, Agent]], edges: object) -> list[str]:

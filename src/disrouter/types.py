@@ -287,7 +287,11 @@ class Completion:
 
 @runtime_checkable
 class Agent(Protocol):
-    """A language model with a price that looks at a query and answers or rejects it."""
+    """A language model with a price that looks at a query and answers or rejects it.
+
+    One that need not stream may have ``async complete(query, scenario, look, sampling) -> Completion`` beside
+    :meth:`answer`: it is taken where nobody reads the pieces, and must say the same.
+    """
 
     @property
     def card(self) -> AgentCard: ...

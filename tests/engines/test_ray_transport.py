@@ -62,7 +62,7 @@ class Handle:
 
 async def replica_of(agent: Any, name: str = "r1") -> Replica:
     replica = Replica.__new__(Replica)
-    await Replica.__init__(replica, agent, name)  # type: ignore[misc]  # as Serve does
+    await Replica.__init__(replica, agent, name)  # as Serve does
     return replica
 
 

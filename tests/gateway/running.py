@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,13 +90,16 @@ def behind(
 
 @contextlib.asynccontextmanager
 async def running(
-    *agents: Agent, network: Network | None = None, routes: Sequence[Any] = (), **options: Any
+    *agents: Agent,
+    network: Network | None = None,
+    routes: Sequence[Any] | Callable[[Gateway], Sequence[Any]] = (),
+    **options: Any,
 ) -> AsyncIterator[Running]:
-    """Serve agents, or a network, for as long as the block runs."""
+    """Serve agents, or a network, for as long as the block runs; ``routes`` may ask for the gateway they belong to."""
     kept = Kept()
     settings = options.pop("settings", None) or Settings()
     gateway = Gateway(network or Network("test", agents), recorder=kept, settings=settings, **options)
-    server = _Server(gateway, gateway.app(routes), settle=0.0, patience=5.0)
+    server = _Server(gateway, gateway.app(routes(gateway) if callable(routes) else routes), settle=0.0, patience=5.0)
     sock = bound_socket("127.0.0.1", 0)
     port = sock.getsockname()[1]
     served = asyncio.create_task(server.serve([sock]))

@@ -15,7 +15,8 @@ from disrouter.agents import ScriptedAgent
 from disrouter.gateway.access import Access
 from disrouter.gateway.app import Settings
 from disrouter.gateway.keys import Key, new_key
-from disrouter.network import Limits, Network
+from disrouter.limits import Limits
+from disrouter.network import Network
 from disrouter.policies import PaperThreshold
 from disrouter.types import Serving, TokenPrice
 from gateway.mock_backend import MockBackend

@@ -50,7 +50,7 @@ class RunningNode:
 @contextlib.asynccontextmanager
 async def noded(agent: Agent, *, routes: Sequence[Any] = (), **options: Any) -> AsyncIterator[RunningNode]:
     """Serve an agent as a node for as long as the block runs."""
-    node = Node(agent, **options)
+    node = Node(agent, **{"warm": False, **options})
     server = _Server(node, node.app(routes), patience=5.0)
     sock = bound_socket("127.0.0.1", 0)
     served = asyncio.create_task(server.serve([sock]))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Literal, TypeAlias
 
@@ -141,7 +141,7 @@ class OpenAICompatibleAgent:
 
     async def answer(
         self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling
-    ) -> AsyncIterator[Delta | Completion]:
+    ) -> AsyncGenerator[Delta | Completion, None]:
         """Stream the answer with all that the server sends, ending in a :class:`Completion`.
 
         A query whose request does not stream is not streamed from the server either: its completion holds the
@@ -151,18 +151,13 @@ class OpenAICompatibleAgent:
             FaultError: The server broke, or refused.
         """
         started = time.perf_counter()
-        begun = look.state if look is not None else None
-        as_asked = query.request is not None or sampling == Sampling()  # a look knows no sampling
-        if isinstance(begun, _Begun) and not begun.closed and as_asked:
-            streaming = begun.streaming
-        else:
-            streaming = query.request is None or query.request.streaming
-            if not streaming:
-                body = self._body(query, scenario, sampling, streaming=False)
-                reply = await self._server.json(_PATH, body, timeout=self._total(query), travel=travel_of(query))
-                yield completion_of(self._server, reply, _words(query), time.perf_counter() - started)
-                return
+        begun = self._begun_in(look, query, sampling)
+        if begun is None and not _streams(query):
+            yield await self._whole(query, scenario, sampling)
+            return
+        if begun is None:
             begun = await self._begin(query, scenario, sampling, streaming=True)
+        streaming = begun.streaming
         chunks: list[dict[str, Any]] = []
         try:
             async for delta in begun.deltas():
@@ -184,10 +179,36 @@ class OpenAICompatibleAgent:
                 body=assembled(chunks),
             )
 
+    async def complete(self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling) -> Completion:
+        """Return the answer as a whole, with the server's whole reply where the query's request does not stream.
+
+        Raises:
+            FaultError: The server broke, or refused.
+        """
+        if not _streams(query) and self._begun_in(look, query, sampling) is None:
+            return await self._whole(query, scenario, sampling)
+        async with aclosing(self.answer(query, scenario, look, sampling)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Completion):
+                    return piece
+        raise AssertionError("an answer ends in a completion")
+
+    async def _whole(self, query: Query, scenario: Scenario, sampling: Sampling) -> Completion:
+        """Ask the server for an answer that does not stream."""
+        started = time.perf_counter()
+        body = self._body(query, scenario, sampling, streaming=False)
+        reply = await self._server.json(_PATH, body, timeout=self._total(query), travel=travel_of(query))
+        return completion_of(self._server, reply, _words(query), time.perf_counter() - started)
+
+    def _begun_in(self, look: Look | None, query: Query, sampling: Sampling) -> _Begun | None:
+        """Return the answer that a look has begun and that can be used."""
+        begun = look.state if look is not None else None
+        as_asked = query.request is not None or sampling == Sampling()  # a look knows no sampling
+        return begun if isinstance(begun, _Begun) and not begun.closed and as_asked else None
+
     async def _text_look(self, query: Query, scenario: Scenario, started: float) -> Look:
         """Begin the answer and read on until it is clear whether it is a rejection."""
-        streaming = query.request is None or query.request.streaming
-        begun = await self._begin(query, scenario, Sampling(), streaming=streaming)
+        begun = await self._begin(query, scenario, Sampling(), streaming=_streams(query))
         try:
             async with asyncio.timeout(self.patience.first_token):
                 rejects = await begun.settle(self.rejection)
@@ -282,6 +303,11 @@ class OpenAICompatibleAgent:
 
     def _slow(self) -> FaultError:
         return FaultError(f"Agent '{self._card.name}' said nothing in {self.patience.first_token:g} s.", kind="timeout")
+
+
+def _streams(query: Query) -> bool:
+    """Return whether the server is asked to stream: always, unless the query came in a request that does not."""
+    return query.request is None or query.request.streaming
 
 
 def _words(query: Query) -> str:

@@ -74,6 +74,14 @@ class RecordedAgent:
             yield word
         yield completion
 
+    async def complete(self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling) -> Completion:
+        """Return the recorded answer.
+
+        Raises:
+            AgentError: Nothing is recorded for this query, or a failure is.
+        """
+        return self._completion(self._find(query, scenario), look)
+
     def look_many(self, queries: Sequence[Query], scenario: Scenario) -> list[Look]:
         """Return what :meth:`look` returns, for many queries."""
         return [self._look(self._find(query, scenario)) for query in queries]

@@ -11,6 +11,7 @@ The keys, what each may hold and its default are the fields of :class:`NetworkSp
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from disrouter.config.parts import agent_of
 from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec, RaySpec
 from disrouter.config.strict_yaml import read_mapping, refuse
 from disrouter.errors import ConfigError, UnknownNameError
-from disrouter.network import Limits, Network
+from disrouter.limits import Limits
+from disrouter.network import Network
 from disrouter.policies import policy_of
 from disrouter.types import Agent
 from disrouter.utility import scenario_of
@@ -36,6 +38,7 @@ __all__ = [
     "embedded_networks",
     "load",
     "load_agent",
+    "names_here",
     "ray_entries",
 ]
 
@@ -47,7 +50,13 @@ def embedded_networks() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in NETWORKS.glob("*.yaml")))
 
 
-def load(path_or_name: str | Path, *, here: str | None = None) -> Network:
+def load(
+    path_or_name: str | Path,
+    *,
+    here: str | None = None,
+    nodes: Mapping[str, str] | None = None,
+    hop_secret_env: str | None = None,
+) -> Network:
     """Return the network of a file, or of the name of an embedded one ("lab").
 
     Model folders are checked, but no weights are loaded: an agent loads itself at its first look. A file in the
@@ -56,6 +65,8 @@ def load(path_or_name: str | Path, *, here: str | None = None) -> Network:
     Args:
         path_or_name: The file or the name.
         here: The agent that this process serves itself although its entry names a node.
+        nodes: Addresses of nodes by the names of their agents, where the file does not say them.
+        hop_secret_env: Variable with the secret shared with these.
 
     Raises:
         ConfigError: The file is missing or unusable; all its problems are in one message.
@@ -63,6 +74,7 @@ def load(path_or_name: str | Path, *, here: str | None = None) -> Network:
         UnknownNameError: The file has no agent ``here``.
     """
     path, content, repeated = _read(path_or_name)
+    _place(content, nodes or {}, hop_secret_env)
     places = places_of(specs_of(content), here)
     if problems := [*repeated, *problems_of(content, path.parent, places)]:
         refuse(path, problems, kind="Network file")
@@ -120,6 +132,28 @@ def _read(path_or_name: str | Path) -> tuple[Path, dict[Any, Any], list[str]]:
             hint=f"give the path of a YAML file or an embedded network: {', '.join(embedded)}",
         )
     return path, *read_mapping(path, kind="Network file", needs="name and agents")
+
+
+def names_here(path_or_name: str | Path) -> list[str]:
+    """Return the agents of a network file whose entries name no node.
+
+    Raises:
+        ConfigError: The file is missing, or what can be seen of it without its models is wrong.
+    """
+    path, content, repeated = _read(path_or_name)
+    if problems := [*repeated, *problems_of(content, path.parent, Places(), only="")]:
+        refuse(path, problems, kind="Network file")
+    spec = NetworkSpec.model_validate(content)
+    return [agent.name for agent in spec.agents if not lives_elsewhere(agent, None)]
+
+
+def _place(content: Mapping[Any, Any], nodes: Mapping[str, str], hop_secret_env: str | None) -> None:
+    """Write into the entries of a file where their agents are."""
+    agents = content.get("agents")
+    for item in agents if isinstance(agents, list) else []:
+        if isinstance(item, dict) and item.get("name") in nodes:
+            item["node"] = nodes[item["name"]]
+            item["hop_secret_env"] = hop_secret_env
 
 
 def _named(spec: NetworkSpec, name: str) -> AgentSpec:

@@ -21,7 +21,7 @@ from disrouter.config.parts import competence_elsewhere, competence_of, model_pa
 from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec
 from disrouter.config.sentences import problems_with, shown
 from disrouter.errors import ConfigError, DisrouterError, MissingExtraError
-from disrouter.network import Limits, limit_problems
+from disrouter.limits import Limits, limit_problems
 from disrouter.policies import policy_of
 from disrouter.types import AgentCard, Price, Scenario
 from disrouter.utility import scenario_of

@@ -14,7 +14,8 @@ from disrouter.agents.folders import files_digest
 from disrouter.agents.recorded import RecordedAgent
 from disrouter.competence import Competence
 from disrouter.errors import DataError
-from disrouter.network import Limits, Network
+from disrouter.limits import Limits
+from disrouter.network import Network
 from disrouter.policies import policy_of, spec_of
 from disrouter.types import Agent, AgentCard, QueryPrice, Scenario, Seconds, TokenPrice
 

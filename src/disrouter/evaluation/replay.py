@@ -18,7 +18,8 @@ from disrouter.agents.recorded import RecordedAgent, Recording
 from disrouter.errors import DataError
 from disrouter.evaluation.methods import Choice
 from disrouter.evaluation.outcomes import Outcome, OutcomeTable, distinct
-from disrouter.network import Limits, Network
+from disrouter.limits import Limits
+from disrouter.network import Network
 from disrouter.policies import ANSWER, POLICIES, PoolPolicy, Views
 from disrouter.types import Hop, Query, Trace, Usage
 

@@ -10,28 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import os
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from disrouter.agents.hops import MOST_GATEWAYS, HopError, Travel, Verifier
 from disrouter.errors import DisrouterError
-from disrouter.gateway.access import Access, AccessError
+from disrouter.gateway.access import Access
 from disrouter.gateway.chat import Chat
 from disrouter.gateway.completions import Completions
 from disrouter.gateway.dialects import Dialect
-from disrouter.gateway.errors import ProblemError, body_of, error_of, problem_of
+from disrouter.gateway.endpoints import FULL, HANDLERS, Door, RawEndpoint, refuse
+from disrouter.gateway.errors import ProblemError
 from disrouter.gateway.exchange import Exchange
+from disrouter.gateway.members import Members
 from disrouter.gateway.metrics import BreakerState, ShedReason
 from disrouter.gateway.models import health_routes, model_routes
 from disrouter.gateway.network_state import NetworkState
@@ -93,6 +92,9 @@ class Gateway:
         self._verifier = Verifier(self._secret)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._retired: set[Service] = set()
+        """Services that are followed by another one, and still have requests to end."""
+        self.members = Members(self)
 
     def app(
         self,
@@ -100,7 +102,7 @@ class Gateway:
         *,
         on_start: Callable[[], None] | None = None,
         on_stop: Callable[[], None] | None = None,
-    ) -> Starlette:
+    ) -> ASGIApp:
         """Return the ASGI app.
 
         Args:
@@ -126,18 +128,22 @@ class Gateway:
                 if on_stop is not None:
                     await asyncio.to_thread(on_stop)
 
-        api: list[BaseRoute] = [
-            self._route("/v1/chat/completions", Chat()),
-            self._route("/v1/completions", Completions()),
-            self._route("/v1/responses", Responses()),
+        dialects: dict[str, Dialect] = {
+            "/v1/chat/completions": Chat(),
+            "/v1/completions": Completions(),
+            "/v1/responses": Responses(),
+        }
+        api = {path: RawEndpoint(functools.partial(self.serve, dialect)) for path, dialect in dialects.items()}
+        pages: list[BaseRoute] = [
+            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in api.items()),
             *model_routes(self),
             *health_routes(self),
             *openapi_routes(),
             *routes,
         ]
-        app = Starlette(routes=api, lifespan=lifespan, exception_handlers=_HANDLERS)
+        app = Starlette(routes=pages, lifespan=lifespan, exception_handlers=HANDLERS)
         app.router.redirect_slashes = False
-        return app
+        return Door(api, app)
 
     def state(self) -> NetworkState:
         """Return how the network is at this moment."""
@@ -160,13 +166,23 @@ class Gateway:
         """
         if self._read is None:
             return "There is no network file to read again."
-        service = Service(self._read())
+        service = Service(self.members.still_resting(self._read()))
         service.require_keys()
         if self._loop is None:
             self.service = service
         else:
             asyncio.run_coroutine_threadsafe(self._swap(service), self._loop).result(30)
         return f"Network '{service.network.name}' with {len(service.guards)} agents is in service."
+
+    async def change(self, network: Network) -> None:
+        """Serve another network from the next request on; agents that are in both keep all they have.
+
+        Raises:
+            ConfigError: It cannot be served.
+        """
+        service = Service(network, before=self.service)
+        service.require_keys()
+        await self._swap(service)
 
     async def reload_here(self) -> str:
         """Do as :meth:`reload` from within the event loop, where that must not wait."""
@@ -233,7 +249,7 @@ class Gateway:
         if self.in_flight >= self.settings.most_in_flight:
             if self._on_shed is not None:
                 self._on_shed("queue_full")
-            await _refuse(send, FULL)
+            await refuse(send, FULL)
             return
         with self.at_work() as service:
             await Exchange(self, service, dialect, scope, receive, send).run()
@@ -256,17 +272,13 @@ class Gateway:
             if service.retired and not service.in_flight:
                 self._close_later(service)
 
-    def _route(self, path: str, dialect: Dialect) -> Route:
-        async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
-            await self.serve(dialect, scope, receive, send)
-
-        return Route(path, RawEndpoint(endpoint), methods=["POST"])
-
     async def _swap(self, service: Service) -> None:
         service.open()
         old, self.service = self.service, service
         old.retired = True
-        if not old.in_flight:
+        if old.in_flight:
+            self._retired.add(old)
+        else:
             self._close_later(old)
 
     async def _load(self, service: Service) -> None:
@@ -277,7 +289,8 @@ class Gateway:
                 LOG.error("a model cannot be loaded: %s", error)
 
     def _close_later(self, service: Service) -> None:
-        task = asyncio.create_task(service.aclose())
+        self._retired.discard(service)
+        task = asyncio.create_task(service.aclose({self.service, *self._retired}))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -285,65 +298,3 @@ class Gateway:
         while self._on_change is not None:
             self._on_change({name: guard.breaker.state for name, guard in self.service.guards.items()})
             await asyncio.sleep(WATCH_SECONDS)
-
-
-class RawEndpoint:
-    """An endpoint that speaks ASGI itself: a function would be wrapped in a request and a response."""
-
-    def __init__(self, endpoint: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self._endpoint = endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._endpoint(scope, receive, send)
-
-
-FULL = ProblemError(
-    503,
-    "The gateway has no room for another request now.",
-    type="server_error",
-    code="overloaded",
-    headers={"retry-after": "1"},
-    error="gateway_busy",
-)
-
-
-async def _refuse(send: Send, problem: ProblemError) -> None:
-    body = body_of(problem)
-    headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-    length = (b"content-length", str(len(body)).encode())
-    await send(
-        {
-            "type": "http.response.start",
-            "status": problem.status,
-            "headers": [(b"content-type", b"application/json"), length, *headers],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _http_problem(request: Request, error: Exception) -> Response:
-    """Answer what the router finds wrong: no such route, no such method."""
-    assert isinstance(error, HTTPException)
-    method, path = request.scope["method"][:20], request.scope["path"][:100]
-    if error.status_code == 405:
-        message, code = f"{method} does not go with {path}.", "method_not_allowed"
-    elif error.status_code == 404:
-        message, code = f"There is nothing at {path}. Try /v1/chat/completions or /v1/models.", "not_found"
-    else:
-        message, code = str(error.detail), None
-    problem = ProblemError(error.status_code, message, code=code, headers=error.headers)
-    return JSONResponse(error_of(problem), status_code=problem.status, headers=problem.headers)
-
-
-async def _any_problem(request: Request, error: Exception) -> Response:
-    """Answer whatever a page beside the API raised."""
-    problem = problem_of(error)
-    return JSONResponse(error_of(problem), status_code=problem.status, headers=problem.headers)
-
-
-_HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
-    HTTPException: _http_problem,
-    ProblemError: _any_problem,
-    AccessError: _any_problem,
-    Exception: _any_problem,
-}

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from disrouter.gateway.access import Access
 from disrouter.gateway.live import Live
+from disrouter.gateway.members import Members
 from disrouter.gateway.metrics import Metrics
 from disrouter.gateway.network_state import NetworkState
 from disrouter.gateway.pages import Pages
@@ -65,15 +66,21 @@ class Control:
             self.telemetry.stop()
         self.store.close()
 
-    def routes(self, network_state: Callable[[], NetworkState], reload: Callable[[], str] | None = None) -> list[Route]:
+    def routes(
+        self,
+        network_state: Callable[[], NetworkState],
+        reload: Callable[[], str] | None = None,
+        members: Members | None = None,
+    ) -> list[Route]:
         """Return the routes of metrics, feedback, administration and, unless switched off, the dashboard.
 
         Args:
             network_state: Gives the network as it is at the moment of asking; called often, so cheap.
             reload: Reads the network file again and says in a sentence what came of it; raises a
                 :class:`~disrouter.errors.DisrouterError` if the file is no good and the old network stays.
+            members: Who is in the network, for administrators to change.
         """
-        return Pages(self, network_state, reload).routes()
+        return Pages(self, network_state, reload, members).routes()
 
 
 def open_control(options: ControlOptions | None = None, *, agents: tuple[str, ...] = ()) -> Control:

@@ -142,6 +142,8 @@ def unanswered(hops: Sequence[Hop]) -> ProblemError:
     own = [cause for cause in causes if kind_of(cause) not in ("context", "request", "busy", "open_breaker")]
     if not own and kinds & {"busy", "open_breaker"}:
         return _no_room(causes)
+    if own and all(kind_of(cause) == "connect" for cause in own):
+        return _gone(own)
     last = own[-1] if own else None
     slow = last is not None and kind_of(last) == "timeout"
     return ProblemError(
@@ -186,6 +188,20 @@ def _no_room(causes: Sequence[Exception]) -> ProblemError:
         code="rate_limit_exceeded" if limited else "overloaded",
         headers={"retry-after": str(max(1, math.ceil(min(waits, default=1.0))))},
         error=error_type_of(faults[-1]),
+        outcome="failed",
+    )
+
+
+def _gone(own: Sequence[Exception]) -> ProblemError:
+    """Return the problem of a network whose agents are not there: it may be whole again in a moment."""
+    said = " ".join(dict.fromkeys(_said(cause) for cause in own))
+    return ProblemError(
+        503,
+        f"No agent could answer. {said}",
+        type="server_error",
+        code="agents_gone",
+        headers={"retry-after": "1"},
+        error="agent_connect",
         outcome="failed",
     )
 

@@ -10,11 +10,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from disrouter.agents.faults import FaultError
-from disrouter.errors import ContextError, InterruptedRunError, UsageError
+from disrouter.agents.recarded import innermost
+from disrouter.errors import AgentError, ContextError, InterruptedRunError, UsageError
 from disrouter.gateway.breaker import Breaker, Step
 from disrouter.gateway.gate import Gate
-from disrouter.gateway.plain_agents import cut_at_stop, unsupported
+from disrouter.gateway.plain_agents import cut_at_stop, stops_of, unsupported
 from disrouter.network import Network
+from disrouter.peers import Carried, Carrier, Leg
+from disrouter.steps import completed
 from disrouter.types import Agent, AgentCard, Completion, Delta, Look, Query, Sampling, Scenario
 
 __all__ = ["Guard"]
@@ -23,18 +26,19 @@ CHARACTERS_PER_TOKEN = 8
 """No tokenizer of today puts more into a token on average: what is too long by this count is too long."""
 
 
-class _Held:
-    """A look whose answer has begun, and which therefore keeps its place."""
+class _Place:
+    """A place at an agent, kept by an answer at work or by a look whose answer has begun."""
 
-    def __init__(self, look: Look, gate: Gate) -> None:
+    def __init__(self, look: Look | None, gate: Gate, *, probe: bool = False) -> None:
         self.look = look
+        self.probe = probe
         self._gate: Gate | None = gate
 
     async def aclose(self) -> None:
         """End what has begun and give the place back, once."""
         gate, self._gate = self._gate, None
         try:
-            close = getattr(self.look.state, "aclose", None)
+            close = getattr(self.look.state, "aclose", None) if self.look is not None else None
             if close is not None:
                 await close()
         finally:
@@ -42,7 +46,7 @@ class _Held:
                 gate.leave()
 
     @property
-    def has_place(self) -> bool:
+    def kept(self) -> bool:
         """Whether the place is still kept."""
         return self._gate is not None
 
@@ -62,8 +66,10 @@ class Guard:
         self.looking = looking
         self.gate: Gate = guard.gate if guard else Gate(agent.card.name, serving.concurrency, serving.queue)
         self.breaker: Breaker = guard.breaker if guard else Breaker(agent.card.name, serving.failures, serving.pause)
+        self.carry: Carrier | None = self._carry if getattr(agent, "carry", None) is not None else None
+        """How its host goes on with a walk, where it has one of its own that can."""
         self._forwards = bool(getattr(agent, "forwards_requests", False))
-        self._free_look = getattr(agent, "self_assessment", None) == "none" or isinstance(agent, Network)
+        self._free_look = getattr(agent, "self_assessment", None) == "none" or isinstance(innermost(agent), Network)
 
     @property
     def card(self) -> AgentCard:
@@ -95,7 +101,7 @@ class Guard:
             self.breaker.succeeded("look", probe)
             if hasattr(look.state, "aclose"):
                 keeps_place = True
-                held = _Held(look, self.gate)
+                held = _Place(look, self.gate)
                 return Look(
                     confidence=look.confidence,
                     accepts=look.accepts,
@@ -119,31 +125,83 @@ class Guard:
         Raises:
             FaultError: The agent is broken or has no room.
         """
-        held = look.state if look is not None and isinstance(look.state, _Held) else None
-        if held is not None and held.has_place:
-            async with aclosing(self._answer(query, scenario, held.look, sampling, probe=False)) as pieces:
+        place = await self._place(look)
+        try:
+            async with aclosing(self._answer(query, scenario, place, sampling)) as pieces:
                 async for piece in pieces:
                     yield piece
-            await held.aclose()
-            return
+        finally:
+            await place.aclose()
+
+    async def complete(self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling) -> Completion:
+        """Answer as the agent does, in one piece.
+
+        Raises:
+            FaultError: The agent is broken or has no room.
+        """
+        place = await self._place(look)
+        try:
+            completion = await self._complete(query, scenario, place.look, sampling)
+            self.breaker.succeeded("answer", place.probe)
+            return completion
+        except BaseException as error:
+            self._judge(error, "answer", place.probe)
+            raise
+        finally:
+            await place.aclose()
+
+    async def _carry(self, leg: Leg) -> AsyncGenerator[Carried, None]:
+        """Have the agent's host go on with a walk. It takes no place here: the host has a gate of its own.
+
+        Raises:
+            FaultError: The agent is broken.
+        """
+        carry: Carrier = self.agent.carry  # type: ignore[attr-defined]  # seen to be there
+        probe = self.breaker.admit()
+        settled = False
+        try:
+            async with aclosing(carry(leg)) as events:
+                async for event in events:
+                    if not settled:  # from now on it is alive, whatever becomes of the walk
+                        settled = True
+                        self.breaker.succeeded("look", probe)
+                    yield event
+        except BaseException as error:
+            if not settled:
+                settled = True
+                self._judge(error, "look", probe)
+            raise
+        finally:
+            if not settled:
+                self.breaker.undecided(probe)
+
+    async def _place(self, look: Look | None) -> _Place:
+        """Return the place at the agent that a look has kept, or a new one."""
+        kept = look.state if look is not None and isinstance(look.state, _Place) else None
+        if kept is not None and kept.kept:
+            return kept
         probe = self.breaker.admit()
         try:
             await self.gate.enter()
         except BaseException:
             self.breaker.undecided(probe)
             raise
-        inner = held.look if held is not None else look
-        try:
-            async with aclosing(self._answer(query, scenario, inner, sampling, probe=probe)) as pieces:
-                async for piece in pieces:
-                    yield piece
-        finally:
-            self.gate.leave()
+        return _Place(look if kept is None else kept.look, self.gate, probe=probe)
+
+    async def _complete(self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling) -> Completion:
+        if self._forwards or query.request is None or not stops_of(query.request.body):
+            return await completed(self.agent, query, scenario, look, sampling)
+        pieces = cut_at_stop(self.agent.answer(query, scenario, look, sampling), query, self.card.name)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if isinstance(piece, Completion):
+                    return piece
+        raise AgentError(f"The answer of agent '{self.card.name}' ended without a completion.")
 
     async def _answer(
-        self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling, *, probe: bool
+        self, query: Query, scenario: Scenario, place: _Place, sampling: Sampling
     ) -> AsyncGenerator[Delta | Completion, None]:
-        pieces = self.agent.answer(query, scenario, look, sampling)
+        pieces, probe = self.agent.answer(query, scenario, place.look, sampling), place.probe
         if not self._forwards:
             pieces = cut_at_stop(pieces, query, self.card.name)
         settled = begun = False

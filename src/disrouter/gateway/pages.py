@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -17,8 +18,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from disrouter import __version__
-from disrouter.errors import DisrouterError
+from disrouter.agents.faults import FaultError
+from disrouter.errors import DisrouterError, UnknownNameError
 from disrouter.gateway.access import AccessError, Grant
+from disrouter.gateway.member_calls import change_of
 from disrouter.gateway.network_state import NetworkState
 from disrouter.gateway.page_inputs import BadRequestError, feedback_of, json_body, number, whole
 from disrouter.gateway.records import OUTCOMES
@@ -28,8 +31,11 @@ from disrouter.utility import SCENARIOS
 
 if TYPE_CHECKING:
     from disrouter.gateway.control import Control
+    from disrouter.gateway.members import Members
 
 __all__ = ["Pages"]
+
+LOG = logging.getLogger("disrouter.gateway")
 
 T = TypeVar("T")
 Handler = Callable[[Any, Request, Grant], Awaitable[Response]]
@@ -90,11 +96,16 @@ class Pages:
     """The routes over one control; see :meth:`Control.routes`."""
 
     def __init__(
-        self, control: Control, network_state: Callable[[], NetworkState], reload: Callable[[], str] | None
+        self,
+        control: Control,
+        network_state: Callable[[], NetworkState],
+        reload: Callable[[], str] | None,
+        members: Members | None = None,
     ) -> None:
         self.control = control
         self._network_state = network_state
         self._reload = reload
+        self._members = members
         self._summaries: dict[tuple[str, str | None], tuple[float, bytes]] = {}
         self._computing = asyncio.Lock()
 
@@ -106,6 +117,11 @@ class Pages:
             Route("/admin/status", self.status, methods=["GET"]),
             Route("/admin/reload", self.reload, methods=["POST"]),
         ]
+        if self._members is not None:
+            found += [
+                Route("/admin/agents", self.list_agents, methods=["GET"]),
+                Route("/admin/agents", self.change_agents, methods=["POST"]),
+            ]
         if self.control.options.dashboard:
             found += [
                 Route("/", self.page, methods=["GET"]),
@@ -154,6 +170,29 @@ class Pages:
         except DisrouterError as error:
             raise BadRequestError(without_secrets(f"The old network stays: {error.message}"), status=409) from error
         return JSONResponse({"object": "reload", "message": said})
+
+    @_guarded(admin=True)
+    async def list_agents(self, request: Request, grant: Grant) -> Response:
+        """Who is in the network, and who rests."""
+        assert self._members is not None
+        return JSONResponse({"object": "list", "data": self._members.listed()})
+
+    @_guarded(admin=True)
+    async def change_agents(self, request: Request, grant: Grant) -> Response:
+        """Have an agent join, leave, drain, resume or change its price."""
+        assert self._members is not None
+        change = change_of(await json_body(request))
+        try:
+            name = await change.made(self._members)
+        except UnknownNameError as error:
+            raise BadRequestError(error.message, param="name", status=404) from error
+        except FaultError as error:
+            raise BadRequestError(without_secrets(f"Nothing has changed. {error.message}"), status=502) from error
+        except DisrouterError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            raise BadRequestError(without_secrets(f"Nothing has changed. {error.message}{hint}"), status=409) from error
+        LOG.warning("agent '%s': %s", name, change.action)
+        return JSONResponse({"object": "change", "action": change.action, "agent": name})
 
     async def page(self, request: Request) -> Response:
         """The dashboard itself, which holds nothing worth a key."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -46,7 +46,7 @@ def stops_of(body: Mapping[str, Any]) -> tuple[str, ...]:
 
 async def cut_at_stop(
     pieces: AsyncIterator[str | Delta | Completion], query: Query, agent: str
-) -> AsyncIterator[str | Delta | Completion]:
+) -> AsyncGenerator[str | Delta | Completion, None]:
     """Yield an answer up to the first text at which the request wants it to end, that text not included."""
     stops = stops_of(query.request.body) if query.request is not None else ()
     text, sent, written = "", 0, 0

@@ -17,17 +17,19 @@ import socket
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from disrouter.errors import ConfigError, DisrouterError
 from disrouter.gateway.app import Gateway, Settings
-from disrouter.gateway.control import Control
 from disrouter.gateway.hosts import LocalOnly
 from disrouter.gateway.metrics import BreakerState
 from disrouter.network import Network
+
+if TYPE_CHECKING:  # what it keeps routes in takes half a second to load, and a node keeps none
+    from disrouter.gateway.control import Control
 
 __all__ = ["GatewayServer", "bound_socket", "quiet_logs", "require_safe_address", "serve"]
 
@@ -228,7 +230,7 @@ def serve(
             warm=True,
         )
         gateway.service.require_keys()
-        pages = control.routes(gateway.state, gateway.reload if read is not None else None)
+        pages = control.routes(gateway.state, gateway.reload if read is not None else None, gateway.members)
         app = LocalOnly(gateway.app(pages), lambda: control.access.open)
         gc.collect()
         gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from disrouter.agents.addresses import check_key
+from disrouter.agents.recarded import innermost
 from disrouter.errors import ConfigError, DisrouterError
 from disrouter.gateway.access import BudgetError, Grant
 from disrouter.gateway.asking import NETWORK_MODEL, Ask
@@ -34,19 +36,23 @@ class Service:
 
     Args:
         network: The network as its file describes it.
+        before: The service that this one follows; agents that stay keep their gates and breakers.
 
     Raises:
         ConfigError: An agent has a name that stands for the network itself.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, before: Service | None = None) -> None:
         for name in network.agents:
             if name == NETWORK_MODEL or name.startswith(f"{NETWORK_MODEL}/"):
                 raise ConfigError(
                     f"Agent '{name}' cannot be served: in requests that name stands for the network.",
                     hint="give the agent another one",
                 )
-        self.guards = {name: Guard(agent) for name, agent in network.agents.items()}
+        known: dict[str, Guard] = before.guards if before is not None else {}
+        self.guards: dict[str, Guard] = {name: _guard(agent, known.get(name)) for name, agent in network.agents.items()}
+        self.plain = network
+        """The network without guards."""
         self.network = _with_agents(network, self.guards)
         self.direct = {
             name: Network(name, [Guard(guard.agent, looking=False, guard=guard)]) for name, guard in self.guards.items()
@@ -66,13 +72,13 @@ class Service:
         Raises:
             ConfigError: One is not.
         """
-        for agent in self._agents():
+        for agent in self.agents():
             if variable := getattr(agent, "api_key_env", None):
                 check_key(variable, agent.card.name)
 
     def open(self) -> None:
         """Let agents keep connections; call it in the event loop that serves."""
-        for agent in self._agents():
+        for agent in self.agents():
             start = getattr(agent, "open", None)
             if start is not None:
                 start()
@@ -89,11 +95,12 @@ class Service:
             if load is not None:
                 await load()
 
-    async def aclose(self) -> None:
-        """Let go of the agents' connections."""
-        for agent in self._agents():
+    async def aclose(self, keep: Iterable[Service] = ()) -> None:
+        """Let go of the connections of all agents but those that are in other services, too."""
+        kept = {id(agent) for service in keep for agent in service.agents()}
+        for agent in self.agents():
             close = getattr(agent, "aclose", None)
-            if close is not None:
+            if close is not None and id(agent) not in kept:
                 await close()
 
     def network_for(self, ask: Ask, grant: Grant | None = None) -> Network:
@@ -182,17 +189,25 @@ class Service:
         except ConfigError as error:
             raise ProblemError(400, error.message, param="max_cost", code="contradictory_limits") from None
 
-    def _agents(self) -> list[Agent]:
+    def agents(self) -> list[Agent]:
         """Return every agent, those of networks within the network included."""
         found: list[Agent] = []
         waiting: list[Any] = [guard.agent for guard in self.guards.values()]
         while waiting:
-            agent = waiting.pop()
+            agent = innermost(waiting.pop())
             if isinstance(agent, Network):
                 waiting.extend(agent.agents.values())
             else:
                 found.append(agent)
         return found
+
+
+def _guard(agent: Agent, before: Guard | None) -> Guard:
+    """Return the guard of an agent, which goes on as the one before it where that is of the same agent."""
+    same = (
+        before is not None and innermost(before.agent) is innermost(agent) and before.card.serving == agent.card.serving
+    )
+    return Guard(agent, guard=before if same else None)
 
 
 def _with_agents(network: Network, guards: dict[str, Guard]) -> Network:
@@ -204,6 +219,7 @@ def _with_agents(network: Network, guards: dict[str, Guard]) -> Network:
         scenario=network.scenario,
         limits=network.limits,
         always_answers=network.always_answers,
+        dispatch=network.dispatch,
     )
 
 

@@ -17,11 +17,10 @@ from typing import Any
 
 import orjson
 from prometheus_client import Counter, Gauge
-from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from disrouter import __version__
 from disrouter.agents.hops import Travel
@@ -51,6 +50,7 @@ class Node:
         looks: Most looks that are held for their answers.
         look_seconds: How long one is held.
         network: The whole network that it is an agent of, where this process knows it.
+        warm: Whether a model of this process is loaded from the start instead of at its first look.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Node:
         looks: int = 256,
         look_seconds: float = 60.0,
         network: Network | None = None,
+        warm: bool = True,
     ) -> None:
         self.name = agent.card.name
         self.digest = digest
@@ -76,7 +77,7 @@ class Node:
             on_change=self._show,
             on_flight=lambda started: self.metrics.started() if started else self.metrics.finished(),
             on_shed=self.metrics.shed,
-            warm=True,
+            warm=warm,
         )
         self.hosting = Hosting(self.gateway.service.guards[self.name], most=looks, seconds=look_seconds)
         self.calls = Counter(
@@ -88,7 +89,7 @@ class Node:
         held = Gauge("disrouter_node_looks", "Looks held for their answers.", registry=self.metrics.registry)
         held.set_function(lambda: self.hosting.held)
 
-    def app(self, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    def app(self, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
         """Return the ASGI app; ``routes`` are more of them."""
         return self.gateway.app(
             [

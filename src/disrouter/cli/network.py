@@ -1,0 +1,116 @@
+"""``disrouter network``: a whole network as processes of this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from disrouter.cli._options import at_least, examples_as_typed, network_option
+from disrouter.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from disrouter.network import Network
+
+__all__ = ["network"]
+
+SECRET = "DISROUTER_HOP_SECRET"
+
+
+@click.group()
+@examples_as_typed
+def network() -> None:
+    """Run every agent of a network as a process of its own.
+
+    disrouter network up
+    disrouter network up --network net.yaml --port 9000
+    """
+
+
+@network.command()
+@network_option
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where the gateway listens.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Its port; 0 takes a free one."
+)
+@click.option("--store", metavar="FILE|URL", help="Where routes and keys are kept: a SQLite file, or postgresql://….")
+@click.option("--require-keys", is_flag=True, help="Let nobody in without a key, even while there is none.")
+@click.option("--no-dashboard", is_flag=True, help="Serve no pages.")
+@click.option(
+    "--start-seconds",
+    type=float,
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    callback=at_least(0.1),
+    help="Time that all agents together have to start.",
+)
+@click.option(
+    "--drain",
+    type=float,
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    callback=at_least(0.0),
+    help="Time that requests have to end at SIGTERM.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
+@examples_as_typed
+def up(
+    network_name: str,
+    host: str,
+    port: int,
+    store: str | None,
+    require_keys: bool,
+    no_dashboard: bool,
+    start_seconds: float,
+    drain: float,
+    verbose: bool,
+) -> None:
+    """Start every agent of a network as a node process, and a gateway before them; end all together.
+
+    disrouter network up
+    disrouter network up --network net.yaml --port 9000
+
+    Agents that the file says to be elsewhere are asked there. Ctrl-C or SIGTERM ends everything, the gateway first; if
+    this process is killed, its nodes end by themselves.
+    """
+    try:
+        from disrouter.gateway import ControlOptions, Settings, open_control
+        from disrouter.gateway.server import bound_socket, quiet_logs
+        from disrouter.gateway.server import serve as run
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError.of("`disrouter network up`", "gateway") from exc
+    from disrouter.config import load, names_here
+    from disrouter.nodes.fleet import Fleet
+
+    names = names_here(network_name)
+    if port:
+        bound_socket(host, port).close()  # said now, not after everybody has started
+    os.environ.setdefault(SECRET, secrets.token_urlsafe(32))  # nobody else on this machine may call the nodes
+    quiet_logs(logging.INFO if verbose else logging.WARNING)
+    started = time.monotonic()
+    with Fleet(network_name, names, hop_secret_env=SECRET, start_seconds=start_seconds) as fleet:
+
+        def read() -> Network:
+            return load(network_name, nodes=fleet.urls, hop_secret_env=SECRET)
+
+        def ready(actual: int) -> None:
+            name = f"[{host}]" if ":" in host else host
+            count = f"{len(names)} agents" if len(names) != 1 else "one agent"
+            took = time.monotonic() - started
+            click.echo(f"Network '{served.name}' is served at http://{name}:{actual}/v1", err=True)
+            click.echo(f"{count} in processes of their own, started in {took:.1f} s", err=True)
+
+        served = read()
+        control = open_control(
+            ControlOptions(store=store, keys_required=require_keys, dashboard=not no_dashboard),
+            agents=tuple(served.agents),
+        )
+        settings = Settings(hop_secret_env=SECRET)
+        run(served, control, settings, host=host, port=port, drain=drain, read=read, ready=ready)
+    click.echo("All agents have ended.", err=True)
