@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from disrouter.agents.faults import FaultError
 from disrouter.engines.jobs import FAILED, Job, Progress
 from disrouter.engines.processes import run_jobs
 from disrouter.errors import DataError, DisrouterError, RunError, UsageError
@@ -140,6 +141,14 @@ def test_every_error_of_the_package_survives_the_way_from_another_process() -> N
     error = pickle.loads(pickle.dumps(DisrouterError("what", hint="how")))
 
     assert (error.message, error.hint) == ("what", "how")
+    fault = pickle.loads(pickle.dumps(FaultError("no room", kind="busy", status=503, retry_after=2.0)))
+    assert (fault.message, fault.kind, fault.status, fault.retry_after, fault.own) == (
+        "no room",
+        "busy",
+        503,
+        2.0,
+        False,
+    )
 
 
 class OddError(OSError):

@@ -203,20 +203,9 @@ def placements_of(name: str) -> dict[str, Placement]:
         UsageError: There is no such network.
     """
     from disrouter.config import ray_entries
-    from disrouter.engines import Placement
+    from disrouter.engines.placement import placement_of
 
-    return {
-        agent: Placement(
-            replicas=entry.replicas,
-            most=entry.max_replicas,
-            cpus=entry.cpus,
-            gpus=entry.gpus,
-            max_ongoing=entry.max_ongoing,
-            patience=entry.patience,
-            server=entry.server,
-        )
-        for agent, entry in ray_entries(name).items()
-    }
+    return {agent: placement_of(entry) for agent, entry in ray_entries(name).items()}
 
 
 def _policy_named(text: str) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Placement"]
+from disrouter.config.schema import RaySpec
+
+__all__ = ["Placement", "placement_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,19 @@ class Placement:
     """What runs the model in a copy: the agent as it is everywhere, or vLLM beside it."""
 
     @property
-    def at_once(self) -> int | None:
-        """Queries that all copies together work on at most."""
-        return None if self.max_ongoing is None else self.max_ongoing * max(self.replicas, self.most or 0)
+    def copies(self) -> int:
+        """Most copies at any time."""
+        return max(self.replicas, self.most or 0)
+
+
+def placement_of(entry: RaySpec) -> Placement:
+    """Return the placement that an entry of a network file describes."""
+    return Placement(
+        replicas=entry.replicas,
+        most=entry.max_replicas,
+        cpus=entry.cpus,
+        gpus=entry.gpus,
+        max_ongoing=entry.max_ongoing,
+        patience=entry.patience,
+        server=entry.server,
+    )

@@ -22,6 +22,7 @@ from typing import Any
 
 from disrouter.engines.placement import Placement
 from disrouter.engines.ray_agent import HandleTransport, RayAgent
+from disrouter.engines.ray_app import application_name
 from disrouter.engines.ray_replica import Replica
 from disrouter.errors import RunError
 from disrouter.network import Network
@@ -40,10 +41,18 @@ ATTEMPTS = 2
 
 DEPLOYMENT = "agent"
 
+SCALING = {
+    "upscale_delay_s": 2.0,
+    "downscale_delay_s": 20.0,
+    "metrics_interval_s": 1.0,
+    "look_back_period_s": 2.0,
+}
+"""How soon copies follow the load: up when it has lasted, down when it has been gone for longer."""
+
 
 def cores_for(placements: Mapping[str, Placement]) -> int:
     """Return the places that a cluster of our own needs so that every replica finds one."""
-    return math.ceil(sum(p.cpus * max(p.replicas, p.most or 0) for p in placements.values()))
+    return math.ceil(sum(placement.cpus * placement.copies for placement in placements.values()))
 
 
 class Deployments:
@@ -71,15 +80,16 @@ class Deployments:
         Raises:
             RunError: An agent could not be started; nothing new is left running.
         """
-        apps = {name: self._app_of(network.agents[name], placements[name]) for name in placements}
+        given = self._given(network, placements)
+        apps = {**{name: self._app_of(network.agents[name], placements[name]) for name in placements}, **given}
         with self._lock:
-            new = {name: app for name, app in apps.items() if not self._users[app]}
+            new = {name: app for name, app in apps.items() if name not in given and not self._users[app]}
             try:
                 self._start({app: (network.agents[name], placements[name]) for name, app in new.items()})
             except BaseException:
                 self._delete(list(new.values()))
                 raise
-            self._users.update(apps.values())
+            self._users.update(app for name, app in apps.items() if name not in given)
         agents = {
             name: self._agent(agent, apps[name], placements[name]) if name in apps else agent
             for name, agent in network.agents.items()
@@ -101,15 +111,22 @@ class Deployments:
             self._users.clear()
         self._delete(apps)
 
+    def _given(self, network: Network, placements: Mapping[str, Placement]) -> dict[str, str]:
+        """Return the applications of agents that the cluster was started with; they are used and left alone."""
+        named = {name: application_name(network.name, name) for name in placements}
+        running = self._serve.status().applications
+        return {name: app for name, app in named.items() if app in running}
+
     def _agent(self, agent: Agent, app: str, placement: Placement) -> RayAgent:
         from ray.serve.handle import DeploymentHandle
 
-        several = max(placement.replicas, placement.most or 0) > 1
         transport = HandleTransport(
-            agent.card.name, partial(DeploymentHandle, DEPLOYMENT, app), patience=placement.patience, several=several
+            agent.card.name,
+            partial(DeploymentHandle, DEPLOYMENT, app),
+            patience=placement.patience,
+            several=placement.copies > 1,
         )
-        ongoing = _ongoing(agent, placement)
-        room = ongoing * max(placement.replicas, placement.most or 0)
+        room = _ongoing(agent, placement) * placement.copies
         card = replace(agent.card, serving=replace(agent.card.serving, concurrency=room))
         return RayAgent(agent, card, transport, partial(self._leave, app))
 
@@ -135,7 +152,7 @@ class Deployments:
         if not apps:
             return
         targets = [
-            self._serve.RunTarget(self._deployment(agent, placement).bind(agent), name=app, route_prefix=None)
+            self._serve.RunTarget(application_of(agent, placement), name=app, route_prefix=None)
             for app, (agent, placement) in apps.items()
         ]
         self._serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
@@ -177,46 +194,60 @@ class Deployments:
         telling = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)] or lines
         return telling[-1] if telling else ""
 
-    def _deployment(self, agent: Agent, placement: Placement) -> Any:
-        from ray.serve.config import RequestRouterConfig
-
-        most = placement.most or placement.replicas
-        ongoing = _ongoing(agent, placement)
-        options: dict[str, Any] = {"num_replicas": placement.replicas}
-        if most > placement.replicas:
-            options = {
-                "autoscaling_config": {
-                    "min_replicas": placement.replicas,
-                    "max_replicas": most,
-                    "target_ongoing_requests": max(1.0, ongoing / 2),
-                    "upscale_delay_s": 2.0,
-                    "downscale_delay_s": 20.0,
-                    "metrics_interval_s": 1.0,
-                    "look_back_period_s": 2.0,
-                }
-            }
-        if most > 1:
-            options["request_router_config"] = RequestRouterConfig(
-                request_router_class="disrouter.engines.ray_router.StickyRouter"
-            )
-        return self._serve.deployment(
-            Replica,
-            name=DEPLOYMENT,
-            max_ongoing_requests=ongoing,
-            max_queued_requests=max(1, agent.card.serving.queue),
-            ray_actor_options={"num_cpus": placement.cpus, "num_gpus": placement.gpus},
-            max_constructor_retry_count=ATTEMPTS,
-            graceful_shutdown_timeout_s=RELEASED,
-            graceful_shutdown_wait_loop_s=0.2,
-            health_check_period_s=2.0,
-            health_check_timeout_s=30.0,
-            **options,
-        )
-
     def _delete(self, apps: list[str]) -> None:
         for app in apps:
             with suppress(Exception):  # on purpose: the cluster may be gone before us, and there is no more to do
                 self._serve.delete(app, _blocking=False)
+
+
+def application_of(agent: Agent, placement: Placement) -> Any:
+    """Return the application of an agent."""
+    from ray import serve
+
+    bound = _deployment_of(agent, placement).bind(agent)
+    if placement.copies == 1:
+        return bound
+    # With its proxy Serve takes no choice of ours between the copies of what HTTP comes in through. So nothing comes
+    # in through this one, which has no copy and no process.
+    closed = {"min_replicas": 0, "initial_replicas": 0, "max_replicas": 1}
+    door = serve.deployment(_Closed, name="door", autoscaling_config=closed, ray_actor_options={"num_cpus": 0})
+    return door.bind(bound)
+
+
+class _Closed:
+    """A door to an agent that is never opened."""
+
+    def __init__(self, agent: Any) -> None:
+        self.agent = agent
+
+
+def _deployment_of(agent: Agent, placement: Placement) -> Any:
+    """Return the deployment of an agent, to be bound to it."""
+    from ray import serve
+    from ray.serve.config import RequestRouterConfig
+
+    ongoing = _ongoing(agent, placement)
+    options: dict[str, Any] = {"num_replicas": placement.replicas}
+    if placement.copies > placement.replicas:
+        scaling = {"min_replicas": placement.replicas, "max_replicas": placement.copies}
+        options = {"autoscaling_config": {**scaling, **SCALING, "target_ongoing_requests": max(1.0, ongoing / 2)}}
+    if placement.copies > 1:
+        options["request_router_config"] = RequestRouterConfig(
+            request_router_class="disrouter.engines.ray_router.StickyRouter"
+        )
+    return serve.deployment(
+        Replica,
+        name=DEPLOYMENT,
+        max_ongoing_requests=ongoing,
+        max_queued_requests=max(1, agent.card.serving.queue),
+        ray_actor_options={"num_cpus": placement.cpus, "num_gpus": placement.gpus},
+        max_constructor_retry_count=ATTEMPTS,
+        graceful_shutdown_timeout_s=RELEASED,
+        graceful_shutdown_wait_loop_s=0.2,
+        health_check_period_s=2.0,
+        health_check_timeout_s=30.0,
+        **options,
+    )
 
 
 def _ongoing(agent: Agent, placement: Placement) -> int:
