@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -31,7 +32,6 @@ from disrouter.network import Network
 from disrouter.planning import Effort, Load, Site, Slowdown, Workload, open_source, site_of, trial
 from disrouter.planning.exports import workload_of_traces
 from disrouter.planning.measures import Measured, measured
-from disrouter.planning.search import fewest
 from disrouter.planning.simulation import simulate
 from disrouter.types import Query
 
@@ -170,16 +170,17 @@ async def check_gateway(seconds: float, folder: Path) -> None:
 
                     return await load(ask)
 
-        await run(stores[0], lambda ask: closed_loop(ask, 3, 1_500, 0))
+        await run(stores[0], partial(closed_loop, workers=3, queries=1_500, first=0))
         network = load_network(file)
         quiet, site = open_source(stores[0]).workload(network), site_of(network)
         report("gateway", quiet, site)
         for place, share in enumerate(LOADS, start=1):
             qps = share * most(site, quiet)
-            seen = await run(stores[place], lambda ask, q=qps, n=place: open_loop(ask, q, seconds, 100_000 * n, n))
+            loaded = partial(open_loop, qps=qps, seconds=seconds, first=100_000 * place, seed=place)
+            seen = await run(stores[place], loaded)
             assert isinstance(seen, Seen)
-            predicted = trial(site, dict.fromkeys(fewest(site, Load(workload=quiet, qps=1e-6)), 1),
-                              Load(workload=quiet, qps=qps), EFFORT)  # fmt: skip
+            ones = {host.name: 1 for host in site.hosts}
+            predicted = trial(site, ones, Load(workload=quiet, qps=qps), EFFORT)
             # Where queries are turned away, the routes of the run are no longer those that would have been.
             same = replayed(site, open_source(stores[place]).workload(network)) if share < 1 else None
             print(line(share, qps, seen, predicted, same), flush=True)
@@ -243,9 +244,8 @@ def report(what: str, workload: Workload, site: Site) -> None:
         for agent in host.agents:
             look, answer = (workload.mean_seconds(agent.name, step) or 0.0 for step in ("look", "answer"))
             looks, answers = workload.share(agent.name, "look"), workload.share(agent.name, "answer")
-            print(
-                f"  {agent.name}: looks {looks:.0%} ({1000 * look:.1f} ms), answers {answers:.0%} ({1000 * answer:.1f} ms)"
-            )
+            times = f"looks {looks:.0%} ({1000 * look:.1f} ms), answers {answers:.0%} ({1000 * answer:.1f} ms)"
+            print(f"  {agent.name}: {times}")
         print(f"  {host.name}: slowdown {host.slowdown}")
     print(f"{what}: at most {most(site, workload):.1f} queries a second; seconds below")
     print(HEAD, flush=True)

@@ -175,7 +175,7 @@ def test_bursts_need_more_than_independent_arrivals() -> None:
     found = {
         kind: trial(site(host("a")), {"a": 2}, Load(workload=work, qps=4.0, arrivals=kind), QUICK)
         for kind in ("poisson", "traces")
-    }  # type: ignore[misc]
+    }
 
     assert found["traces"].offered == pytest.approx(found["poisson"].offered, rel=0.1)
     assert found["traces"].end is not None

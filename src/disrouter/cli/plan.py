@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from disrouter.types import Scenario
 
 __all__ = ["plan"]
+
+T = TypeVar("T")
 
 RUNS = Path("runs")
 
@@ -101,11 +103,11 @@ def _alphas(_context: click.Context, _parameter: click.Parameter, value: str | N
     "deviation / mean) draws them anew.",
 )  # fmt: skip
 @click.option(
-    "--concurrency", multiple=True, metavar="NAME=N", callback=named(_count),
+    "--concurrency", multiple=True, metavar="[NAME=]N", callback=named(_count, default=True),
     help="Queries that one replica works on at a time, if not what the network file says.",
 )  # fmt: skip
 @click.option(
-    "--slowdown", "slowdowns", multiple=True, metavar="NAME=N:TIMES,…", callback=named(_slowdown),
+    "--slowdown", "slowdowns", multiple=True, metavar="[NAME=]N:TIMES,…", callback=named(_slowdown, default=True),
     help="How much longer everything takes with N at work on a replica: 1:1,8:1.6,32:3.",
 )  # fmt: skip
 @click.option(
@@ -193,12 +195,13 @@ def plan(
         arrivals=arrivals,
         seed=seed,
     )
+    groups = [tuple(name.strip() for name in group.split(",") if name.strip()) for group in together]
     site = site_of(
         network,
-        concurrency=concurrency,
-        slowdowns=slowdowns,
-        costs=_costs(costs, network, together, gateway_time),
-        together=[tuple(name.strip() for name in group.split(",") if name.strip()) for group in together],
+        concurrency=_spread(concurrency, list(network.agents)),
+        slowdowns=_spread(slowdowns, _hosts(network, groups, gateway=False)),
+        costs=_spread(costs, _hosts(network, groups, gateway=gateway_time is not None)),
+        together=groups,
         faults=Faults(between=math.inf if mtbf is None else mtbf, repair=repair),
         deadline=deadline,
         gateway_seconds=gateway_time or 0.0,
@@ -236,18 +239,17 @@ def _workload(workload: Workload, network: Network, given: Mapping[str, Given]) 
     return made
 
 
-def _costs(
-    costs: Mapping[str, float], network: Network, together: tuple[str, ...], gateway_time: float | None
-) -> dict[str, float]:
-    """Return what every host costs, the price without a name spread over those not named."""
-    named_costs = {name: cost for name, cost in costs.items() if name}
-    if "" not in costs:
-        return named_costs
-    groups = [[name.strip() for name in group.split(",")] for group in together]
-    hosts = ["+".join(group) for group in groups]
-    hosts += [name for name in network.agents if not any(name in group for group in groups)]
-    hosts += ["gateway"] if gateway_time else []
-    return {**dict.fromkeys(hosts, costs[""]), **named_costs}
+def _hosts(network: Network, groups: list[tuple[str, ...]], *, gateway: bool) -> list[str]:
+    """Return the names of all hosts."""
+    grouped = [name for group in groups for name in group]
+    alone = [name for name in network.agents if name not in grouped]
+    return ["+".join(group) for group in groups] + alone + (["gateway"] if gateway else [])
+
+
+def _spread(values: Mapping[str, T], names: list[str]) -> dict[str, T]:
+    """Return the values by name, the one without a name given to all that are not named."""
+    found = {name: value for name, value in values.items() if name}
+    return {**dict.fromkeys(names, values[""]), **found} if "" in values else found
 
 
 def _planned(
