@@ -12,8 +12,7 @@ from disrouter.cli import cli
 from disrouter.cli._quantities import money, rate, seconds
 from disrouter.errors import UsageError
 from disrouter.evaluation.outcomes import Outcome, OutcomeTable
-from disrouter.planning import Effort
-from disrouter.planning.search import Plan
+from disrouter.planning import Effort, Plan
 
 NETWORK = """\
 name: pool

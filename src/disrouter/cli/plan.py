@@ -247,7 +247,7 @@ def _planned(
     if wanted:
 
         def plan_of(workload: Workload) -> Plan:
-            return promised_plan(site, load, promise, _workload(workload, network, given), report)
+            return promised_plan(site, load, promise, _workload(workload, network, given), found, report)
 
         others = variants(source, network, wanted, plan_of, done=step)
     elif alphas or alphas is None:

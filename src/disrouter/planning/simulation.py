@@ -7,6 +7,7 @@ does; if nobody is left, the dearest agent that looked answers.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -126,11 +127,15 @@ class _Run:
             work=np.zeros((count, agents)),
         )
         self.current: dict[int, tuple[Station, Job]] = {}
+        """Where every query under way is."""
+        self.underway: deque[tuple[float, int]] = deque()
+        """Deadlines, the earliest first."""
         self.left = count
         self.over = self.env.event()
 
     def run(self) -> Passed:
         self.env.process(self._come())
+        self.env.process(self._watch())
         if self.site.faults.down:
             for station in self.stations.values():
                 for number in range(len(station.machines)):
@@ -159,9 +164,7 @@ class _Run:
 
     def _walk(self, query: int) -> Walk:
         began = self.env.now
-        if self.site.deadline < np.inf:
-            alarm = simpy.Timeout(self.env, self.site.deadline, query)
-            alarm.callbacks.append(self._expire)
+        self.underway.append((began + self.site.deadline, query))
         looked: list[int] = []
         route, before = list(self.steps[query]), -1
         while route:
@@ -178,7 +181,7 @@ class _Run:
                 recalled = step.answers and step.agent in looked and before != step.agent
                 yield from self._beyond(query, began, step.agent, looked, recalled)
             before = step.agent
-        self.current.pop(query, None)
+        del self.current[query]
         self.left -= 1
         if not self.left:
             self.over.succeed()
@@ -216,13 +219,18 @@ class _Run:
             passed.broken[query] = True
         return str(how)
 
-    def _expire(self, event: simpy.Event) -> None:
-        query = event.value
-        assert isinstance(query, int)
-        if query in self.current:
-            self.passed.late[query] = True
-            station, job = self.current[query]
-            station.leave(job)
+    def _watch(self) -> Walk:
+        """Give up what is not done at its deadline; queries reach theirs in the order in which they came."""
+        underway, current, env = self.underway, self.current, self.env
+        while True:
+            while underway and (underway[0][1] not in current or underway[0][0] <= env.now):
+                _, query = underway.popleft()
+                if query in current:
+                    self.passed.late[query] = True
+                    station, job = current[query]
+                    station.leave(job)
+            # Whoever comes while nobody is under way reaches the deadline later than this.
+            yield env.timeout(underway[0][0] - env.now if underway else self.site.deadline)
 
     def _beyond(self, query: int, began: float, agent: int, looked: list[int], recalled: bool) -> Walk:
         """Go on where no recorded route says how: to the successors, then back to whoever looked."""
