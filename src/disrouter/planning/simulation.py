@@ -8,9 +8,9 @@ does; if nobody is left, the dearest agent that looked answers.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import simpy
@@ -18,22 +18,14 @@ from numpy.typing import NDArray
 
 from disrouter.planning.site import GATEWAY, Replicas, Site
 from disrouter.planning.stations import Job, Station
-from disrouter.planning.workload import Behaviour, Route, Workload
+from disrouter.planning.steps import Step, steps
+from disrouter.planning.workload import Behaviour, Workload
 
-__all__ = ["Arrivals", "Passed", "Step", "simulate"]
+__all__ = ["Arrivals", "Passed", "simulate"]
 
 Walk = Generator[simpy.Event, Any, None]
 Arrivals = NDArray[np.float64]
 """Seconds from one query to the next."""
-
-
-class Step(NamedTuple):
-    """A visit as the simulation needs it."""
-
-    agent: int
-    answers: bool
-    work: float
-    first: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +107,7 @@ class _Run:
         self.successors = [[self.number[to] for to in site.successors[name]] for name in self.names]
         self.behaviours = [workload.behaviours.get(name) for name in self.names]
         count, agents = len(gaps), len(self.names) + 1  # the last column is the gateway's
-        self.steps = list(steps(workload, self.number, _keeping(site), random, count, in_order, offset))
+        self.steps = list(steps(workload, site, self.number, random, count, in_order, offset))
         self.passed = Passed(
             arrived=np.cumsum(gaps),
             first=np.full(count, np.nan),
@@ -272,50 +264,6 @@ class _Run:
     def _answer(self, agent: int, behaviour: Behaviour) -> Step:
         work = _drawn(self.random, behaviour.answers)
         return Step(agent, True, work, min(work, _drawn(self.random, behaviour.looks)))
-
-
-def steps(
-    workload: Workload,
-    number: Mapping[str, int],
-    keeping: frozenset[str],
-    random: np.random.Generator,
-    count: int,
-    in_order: bool = False,
-    offset: int = 0,
-) -> Iterator[Sequence[Step]]:
-    """Yield the visits of so many queries: routes drawn with replacement, or one after the other."""
-    made = [_steps(route, number, keeping) for route in workload.routes]
-    picks = (np.arange(count) + offset) % len(made) if in_order else random.integers(len(made), size=count)
-    drawn = {number[name]: value for name, value in workload.given.items() if value.variation}
-    if not drawn:
-        yield from (made[pick] for pick in picks.tolist())
-        return
-    for pick in picks.tolist():
-        route = []
-        for step in made[pick]:
-            value = drawn.get(step.agent)
-            if value is not None and step.work > 0:
-                shape = 1 / value.variation**2 if value.variation else 1.0
-                work = float(random.gamma(shape, step.work / shape))
-                step = Step(step.agent, step.answers, work, step.first * work / step.work)
-            route.append(step)
-        yield route
-
-
-def _steps(route: Route, number: Mapping[str, int], keeping: frozenset[str]) -> tuple[Step, ...]:
-    made: list[Step] = []
-    for visit in route.visits:
-        step = Step(number[visit.agent], visit.step == "answer", visit.seconds, visit.first)
-        last = made[-1] if made else None
-        if last is not None and last.agent == step.agent and step.answers and visit.agent in keeping:
-            made[-1] = Step(step.agent, True, last.work + step.work, last.work + step.first)
-        elif step.work > 0 or step.answers:  # a look that takes no time is none: the agent is not asked
-            made.append(step)
-    return tuple(made)
-
-
-def _keeping(site: Site) -> frozenset[str]:
-    return frozenset(agent.name for host in site.hosts for agent in host.agents if agent.keeps_place)
 
 
 def _drawn(random: np.random.Generator, values: Sequence[float]) -> float:
