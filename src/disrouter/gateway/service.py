@@ -234,4 +234,4 @@ def _cost(price: Price, usage: Usage) -> float:
 
 def _kind(agent: Agent) -> Any:
     backend = agent.card.details.get("backend")
-    return {"transformers": "local", "openai": "server"}.get(str(backend), "other")
+    return {"transformers": "local", "openai": "server", "node": "server"}.get(str(backend), "other")
