@@ -93,7 +93,7 @@ def up(
         raise ConfigError(
             f"The nodes of '{network_name}' pass queries on to each other, so each must know where the others are: "
             f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no address.",
-            hint="give every agent a `node:` address and start each with `disrouter agent serve`, or leave out dispatch",
+            hint="give each a `node:` address and start it with `disrouter agent serve`, or leave out dispatch",
         )
     if port:
         bound_socket(host, port).close()  # said now, not after everybody has started
