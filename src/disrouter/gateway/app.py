@@ -10,27 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import os
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from disrouter.agents.hops import MOST_GATEWAYS, HopError, Travel, Verifier
 from disrouter.errors import DisrouterError
-from disrouter.gateway.access import Access, AccessError
+from disrouter.gateway.access import Access
 from disrouter.gateway.chat import Chat
 from disrouter.gateway.completions import Completions
 from disrouter.gateway.dialects import Dialect
-from disrouter.gateway.errors import ProblemError, body_of, error_of, problem_of
+from disrouter.gateway.endpoints import FULL, HANDLERS, Door, RawEndpoint, refuse
+from disrouter.gateway.errors import ProblemError
 from disrouter.gateway.exchange import Exchange
 from disrouter.gateway.members import Members
 from disrouter.gateway.metrics import BreakerState, ShedReason
@@ -104,7 +102,7 @@ class Gateway:
         *,
         on_start: Callable[[], None] | None = None,
         on_stop: Callable[[], None] | None = None,
-    ) -> Starlette:
+    ) -> ASGIApp:
         """Return the ASGI app.
 
         Args:
@@ -130,18 +128,24 @@ class Gateway:
                 if on_stop is not None:
                     await asyncio.to_thread(on_stop)
 
-        api: list[BaseRoute] = [
-            self._route("/v1/chat/completions", Chat()),
-            self._route("/v1/completions", Completions()),
-            self._route("/v1/responses", Responses()),
+        dialects: dict[str, Dialect] = {
+            "/v1/chat/completions": Chat(),
+            "/v1/completions": Completions(),
+            "/v1/responses": Responses(),
+        }
+        pages: list[BaseRoute] = [
+            *(
+                Route(path, RawEndpoint(functools.partial(self.serve, dialect)), methods=["POST"])
+                for path, dialect in dialects.items()
+            ),
             *model_routes(self),
             *health_routes(self),
-            *openapi_routes(),
             *routes,
         ]
-        app = Starlette(routes=api, lifespan=lifespan, exception_handlers=_HANDLERS)
+        pages += openapi_routes(pages, lambda: self.service.policies)
+        app = Starlette(routes=pages, lifespan=lifespan, exception_handlers=HANDLERS)
         app.router.redirect_slashes = False
-        return app
+        return Door(app)
 
     def state(self) -> NetworkState:
         """Return how the network is at this moment."""
@@ -247,7 +251,7 @@ class Gateway:
         if self.in_flight >= self.settings.most_in_flight:
             if self._on_shed is not None:
                 self._on_shed("queue_full")
-            await _refuse(send, FULL)
+            await refuse(send, FULL)
             return
         with self.at_work() as service:
             await Exchange(self, service, dialect, scope, receive, send).run()
@@ -269,12 +273,6 @@ class Gateway:
                 self._on_flight(False)
             if service.retired and not service.in_flight:
                 self._close_later(service)
-
-    def _route(self, path: str, dialect: Dialect) -> Route:
-        async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
-            await self.serve(dialect, scope, receive, send)
-
-        return Route(path, RawEndpoint(endpoint), methods=["POST"])
 
     async def _swap(self, service: Service) -> None:
         service.open()
@@ -302,65 +300,3 @@ class Gateway:
         while self._on_change is not None:
             self._on_change({name: guard.breaker.state for name, guard in self.service.guards.items()})
             await asyncio.sleep(WATCH_SECONDS)
-
-
-class RawEndpoint:
-    """An endpoint that speaks ASGI itself: a function would be wrapped in a request and a response."""
-
-    def __init__(self, endpoint: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self._endpoint = endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._endpoint(scope, receive, send)
-
-
-FULL = ProblemError(
-    503,
-    "The gateway has no room for another request now.",
-    type="server_error",
-    code="overloaded",
-    headers={"retry-after": "1"},
-    error="gateway_busy",
-)
-
-
-async def _refuse(send: Send, problem: ProblemError) -> None:
-    body = body_of(problem)
-    headers = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-    length = (b"content-length", str(len(body)).encode())
-    await send(
-        {
-            "type": "http.response.start",
-            "status": problem.status,
-            "headers": [(b"content-type", b"application/json"), length, *headers],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _http_problem(request: Request, error: Exception) -> Response:
-    """Answer what the router finds wrong: no such route, no such method."""
-    assert isinstance(error, HTTPException)
-    method, path = request.scope["method"][:20], request.scope["path"][:100]
-    if error.status_code == 405:
-        message, code = f"{method} does not go with {path}.", "method_not_allowed"
-    elif error.status_code == 404:
-        message, code = f"There is nothing at {path}. Try /v1/chat/completions or /v1/models.", "not_found"
-    else:
-        message, code = str(error.detail), None
-    problem = ProblemError(error.status_code, message, code=code, headers=error.headers)
-    return JSONResponse(error_of(problem), status_code=problem.status, headers=problem.headers)
-
-
-async def _any_problem(request: Request, error: Exception) -> Response:
-    """Answer whatever a page beside the API raised."""
-    problem = problem_of(error)
-    return JSONResponse(error_of(problem), status_code=problem.status, headers=problem.headers)
-
-
-_HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
-    HTTPException: _http_problem,
-    ProblemError: _any_problem,
-    AccessError: _any_problem,
-    Exception: _any_problem,
-}

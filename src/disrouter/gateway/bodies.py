@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from starlette.types import Receive
 
 from disrouter.gateway.errors import ProblemError, invalid
 from disrouter.gateway.settings import Settings
+from disrouter.gateway.watch import GoneError, Watch
 
 __all__ = ["GoneError", "read_body"]
-
-
-class GoneError(Exception):
-    """The client hung up before its request was whole."""
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], settings: Settings) -> bytes:
@@ -25,7 +21,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], settings: Sett
         GoneError: The client hung up before it was whole.
     """
     try:
-        async with asyncio.timeout(settings.body_seconds):
+        with Watch(settings.body_seconds):
             return await _read(receive, headers, settings.largest_body)
     except TimeoutError:
         raise ProblemError(

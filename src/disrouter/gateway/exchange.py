@@ -15,19 +15,19 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from starlette.types import Message as Event
 from starlette.types import Receive, Scope, Send
 
-from disrouter.agents.hops import traceparent_of
+from disrouter.agents.hops import trace_of, traceparent_of
 from disrouter.errors import RunError
 from disrouter.gateway.access import Grant
 from disrouter.gateway.asking import Ask, json_of, within
-from disrouter.gateway.bodies import GoneError, read_body
+from disrouter.gateway.bodies import read_body
 from disrouter.gateway.dialects import Dialect, Facts, Stream, reply_of, trace_json
 from disrouter.gateway.errors import ProblemError, body_of, error_type_of, problem_of, unanswered
 from disrouter.gateway.recording import record_of
 from disrouter.gateway.records import ErrorType, Outcome, new_trace_id
 from disrouter.gateway.service import Service
+from disrouter.gateway.watch import GoneError, Watch
 from disrouter.types import Delta, Hop, Query, Request, Trace
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class Exchange:
         self.arrived = time.time()
         self.started = time.perf_counter()
         self.trace_id = new_trace_id()
+        self.caller = trace_of(self.headers)
+        """W3C trace context of the client, if it has one."""
         self.grant: Grant | None = None
         self.model = ""
         self.ask: Ask | None = None
@@ -73,31 +75,26 @@ class Exchange:
         """Whether a status has been sent."""
         self.code = 0
         self.stream: Stream | None = None
-        self.gone = False
-        """Whether the client has hung up."""
 
     async def run(self) -> None:
         """Serve the request to its end, whatever happens, and record it."""
         outcome: Outcome = "answered"
         error: ErrorType | None = None
         try:
-            try:
-                await self._serve()
-            except Exception as exc:
-                problem = self._problem(exc)
-                outcome, error = problem.outcome, problem.error
-                if self.begun:
-                    outcome = "cut"
-                    await self._cut(problem)
-                else:
-                    await self._refuse(problem)
+            await self._serve()
+        except GoneError:
+            outcome, error = "cancelled", "caller_gone"
         except asyncio.CancelledError:
             outcome, error = "cancelled", "caller_gone"
-            if not self.gone:
-                raise
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
+            raise
+        except Exception as exc:
+            problem = self._problem(exc)
+            outcome, error = problem.outcome, problem.error
+            if self.begun:
+                outcome = "cut"
+                await self._cut(problem)
+            else:
+                await self._refuse(problem)
         finally:
             self._record(outcome, error)
 
@@ -105,11 +102,7 @@ class Exchange:
         gateway = self.gateway
         gateway.require_sound_headers(self.headers)
         self.grant = gateway.access.check(self.headers.get("authorization"))
-        try:
-            raw = await read_body(self.receive, self.headers, gateway.settings)
-        except GoneError:
-            self.gone = True
-            raise asyncio.CancelledError from None
+        raw = await read_body(self.receive, self.headers, gateway.settings)
         travel = gateway.travel(self.path, self.headers, raw)
         body = json_of(raw)
         self.model = str(body.get("model") or "")[:200]
@@ -128,15 +121,11 @@ class Exchange:
                 via=(*travel.via, gateway.id),
                 max_cost=travel.max_cost,
                 max_hops=travel.max_hops,
-                traceparent=travel.traceparent or traceparent_of(self.trace_id),
+                traceparent=traceparent_of(self.trace_id, self.caller),
             ),
         )
-        watcher = asyncio.create_task(self._watch(asyncio.current_task()))
-        try:
-            async with asyncio.timeout(left):
-                await (self._stream(ask, query) if ask.streaming else self._whole(ask, query))
-        finally:
-            watcher.cancel()
+        with Watch(left, self.receive):
+            await (self._stream(ask, query) if ask.streaming else self._whole(ask, query))
 
     async def _whole(self, ask: Ask, query: Query) -> None:
         """Answer with one JSON object."""
@@ -183,16 +172,6 @@ class Exchange:
         if self.trace is None or self.trace.answer is None:
             raise unanswered(self.hops)
         return self.trace
-
-    async def _watch(self, work: asyncio.Task[Any] | None) -> None:
-        """Stop the work when the client hangs up."""
-        while True:
-            event: Event = await self.receive()
-            if event["type"] == "http.disconnect":
-                self.gone = True
-                if work is not None:
-                    work.cancel()
-                return
 
     def _problem(self, error: Exception) -> ProblemError:
         """Return what an exception is to the client, and tell the operator of surprises."""

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
+from disrouter.gateway.counts import Cell, Spread, Spreads, Tally
 from disrouter.gateway.records import ERROR_TYPES, HopRecord, RouteRecord
 from disrouter.utility import SCENARIOS
 
@@ -37,11 +38,11 @@ _HOPS = (0, 1, 2, 3, 4, 5, 6, 8, 12)
 class _HopParts:
     """What one kind of hop counts in, found once: looking labels up takes longer than counting."""
 
-    decisions: Counter
-    seconds: Histogram
-    read: Counter
-    written: Counter
-    cost: Counter
+    decisions: Cell
+    seconds: Spread
+    read: Cell
+    written: Cell
+    cost: Cell
 
 
 class Metrics:
@@ -57,51 +58,42 @@ class Metrics:
         self._parts: dict[tuple[str, str], _HopParts] = {}
         self.know_agents(agents)
         registry = self.registry
-        self._requests = Counter(
-            "disrouter_requests", "Requests.", ["model", "scenario", "outcome", "code"], registry=registry
-        )
-        self._seconds = Histogram(
-            "disrouter_request_duration_seconds", "From arrival to the last byte.", registry=registry, buckets=_SECONDS
-        )
-        self._overhead = Histogram(
-            "disrouter_overhead_seconds",
-            "Part of a request in which no agent was waited for.",
-            registry=registry,
-            buckets=_OVERHEAD,
-        )
-        self._first = Histogram(
+        self._requests = Tally("disrouter_requests", "Requests.", ["model", "scenario", "outcome", "code"], registry)
+        self._seconds = Spreads(
+            "disrouter_request_duration_seconds", "From arrival to the last byte.", _SECONDS, registry
+        ).at()
+        self._overhead = Spreads(
+            "disrouter_overhead_seconds", "Part of a request in which no agent was waited for.", _OVERHEAD, registry
+        ).at()
+        self._first = Spreads(
             "disrouter_time_to_first_token_seconds",
             "From arrival to the first piece of a streamed answer.",
-            registry=registry,
-            buckets=_SECONDS,
-        )
-        self._hops = Histogram("disrouter_hops", "Decisions per request.", registry=registry, buckets=_HOPS)
-        self._decisions = Counter(
-            "disrouter_agent_decisions", "Decisions of agents.", ["agent", "decision"], registry=registry
-        )
-        self._agent_seconds = Histogram(
+            _SECONDS,
+            registry,
+        ).at()
+        self._hops = Spreads("disrouter_hops", "Decisions per request.", _HOPS, registry).at()
+        self._decisions = Tally("disrouter_agent_decisions", "Decisions of agents.", ["agent", "decision"], registry)
+        self._agent_seconds = Spreads(
             "disrouter_agent_duration_seconds",
             "Seconds per decision, its answer included.",
-            ["agent"],
-            registry=registry,
-            buckets=_SECONDS,
+            _SECONDS,
+            registry,
+            label="agent",
         )
-        self._errors = Counter(
-            "disrouter_agent_errors", "Failures of agents.", ["agent", "error_type"], registry=registry
-        )
-        self._tokens = Counter(
-            "disrouter_tokens", "Tokens read and written.", ["agent", "type", "purpose"], registry=registry
-        )
-        self._cost = Counter(
-            "disrouter_cost", "Cost in the network's normalised unit.", ["agent", "purpose"], registry=registry
-        )
-        self._saved = Gauge(
+        self._errors = Tally("disrouter_agent_errors", "Failures of agents.", ["agent", "error_type"], registry)
+        self._tokens = Tally("disrouter_tokens", "Tokens read and written.", ["agent", "type", "purpose"], registry)
+        self._cost = Tally("disrouter_cost", "Cost in the network's normalised unit.", ["agent", "purpose"], registry)
+        self._saving = 0.0
+        saved = Gauge(
             "disrouter_saved",
             "Cost saved so far against always asking the dearest agent; negative where routing was dearer.",
             registry=registry,
         )
+        saved.set_function(lambda: self._saving)
         self._breaker = Gauge("disrouter_breaker_state", "0 closed, 1 half-open, 2 open.", ["agent"], registry=registry)
-        self._in_flight = Gauge("disrouter_in_flight", "Requests being served.", registry=registry)
+        self._flying = 0
+        in_flight = Gauge("disrouter_in_flight", "Requests being served.", registry=registry)
+        in_flight.set_function(lambda: self._flying)
         self._shed = Counter("disrouter_shed", "Requests turned away by load.", ["reason"], registry=registry)
         self._dropped = Counter("disrouter_trace_dropped", "Routes that never reached the store.", registry=registry)
 
@@ -115,25 +107,25 @@ class Metrics:
         """Count one finished request."""
         scenario = route.scenario if route.scenario in SCENARIOS else "custom"
         code = str(route.code) if 100 <= route.code <= 599 else OTHER
-        self._requests.labels(self._model(route.model), scenario, route.outcome, code).inc()
-        self._seconds.observe(route.seconds)
-        self._hops.observe(len(route.hops))
+        self._requests.at(self._model(route.model), scenario, route.outcome, code).value += 1
+        self._seconds.add(route.seconds)
+        self._hops.add(len(route.hops))
         if route.overhead_seconds is not None:
-            self._overhead.observe(route.overhead_seconds)
+            self._overhead.add(route.overhead_seconds)
         if route.first_token_seconds is not None:
-            self._first.observe(route.first_token_seconds)
+            self._first.add(route.first_token_seconds)
         if route.saved is not None and math.isfinite(route.saved):
-            self._saved.inc(route.saved)
+            self._saving += route.saved
         for hop in route.hops:
             self._count_hop(hop)
 
     def started(self) -> None:
         """Count a request in."""
-        self._in_flight.inc()
+        self._flying += 1
 
     def finished(self) -> None:
         """Count a request out."""
-        self._in_flight.dec()
+        self._flying -= 1
 
     def shed(self, reason: ShedReason) -> None:
         """Count a request that was turned away by load."""
@@ -156,25 +148,23 @@ class Metrics:
         parts = self._parts.get((agent, hop.decision))
         if parts is None:
             parts = self._parts[agent, hop.decision] = self._parts_of(agent, hop.decision)
-        parts.decisions.inc()
-        parts.seconds.observe(hop.seconds)
+        parts.decisions.value += 1
+        parts.seconds.add(hop.seconds)
         if hop.decision == "failure":
-            self._errors.labels(agent, hop.error if hop.error in ERROR_TYPES else OTHER).inc()
-        if hop.prompt_tokens > 0:
-            parts.read.inc(hop.prompt_tokens)
-        if hop.completion_tokens > 0:
-            parts.written.inc(hop.completion_tokens)
+            self._errors.at(agent, hop.error if hop.error in ERROR_TYPES else OTHER).value += 1
+        parts.read.value += max(0, hop.prompt_tokens)
+        parts.written.value += max(0, hop.completion_tokens)
         if hop.cost > 0:
-            parts.cost.inc(hop.cost)
+            parts.cost.value += hop.cost
 
     def _parts_of(self, agent: str, decision: str) -> _HopParts:
         purpose = "answer" if decision == "answer" else "reject"
         return _HopParts(
-            decisions=self._decisions.labels(agent, decision),
-            seconds=self._agent_seconds.labels(agent),
-            read=self._tokens.labels(agent, "input", purpose),
-            written=self._tokens.labels(agent, "output", purpose),
-            cost=self._cost.labels(agent, purpose),
+            decisions=self._decisions.at(agent, decision),
+            seconds=self._agent_seconds.at(agent),
+            read=self._tokens.at(agent, "input", purpose),
+            written=self._tokens.at(agent, "output", purpose),
+            cost=self._cost.at(agent, purpose),
         )
 
     def _agent(self, name: str) -> str:
