@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from processes import free_port, started
+from processes import free_port, processor_seconds, started
 
 from disrouter.config import load
 from disrouter.evaluation.outcomes import Outcome, OutcomeTable
@@ -47,8 +47,18 @@ class Ready:
     network: Network
     seconds: float
     """Until they could be."""
-    memory: float
-    """MB of every process but this one, each with its proportional share of what they have in common."""
+    pids: tuple[int, ...] = ()
+    """Of every process but this one."""
+
+    @property
+    def memory(self) -> float:
+        """MB of the processes, each with its proportional share of what they have in common."""
+        return sum(share_mb(pid) for pid in self.pids)
+
+    @property
+    def processor(self) -> float:
+        """Seconds of processor time that they and this process have used."""
+        return time.process_time() + sum(processor_seconds(pid) for pid in self.pids)
 
 
 Transport = Callable[[Path], contextlib.AbstractContextManager[Ready]]
@@ -60,7 +70,7 @@ def in_process(folder: Path) -> Iterator[Ready]:
     """Everything in this process."""
     began = time.perf_counter()
     network = load(folder / "local.yaml")
-    yield Ready(network=network, seconds=time.perf_counter() - began, memory=0.0)
+    yield Ready(network=network, seconds=time.perf_counter() - began)
 
 
 @contextlib.contextmanager
@@ -78,8 +88,7 @@ def nodes(folder: Path, *, dispatch: str = "caller") -> Iterator[Ready]:
                 folder=folder,
             )  # fmt: skip
             pids.append(stack.enter_context(node).pid)
-        memory = sum(share_mb(pid) for pid in pids)
-        yield Ready(network=load(files[dispatch]), seconds=time.perf_counter() - began, memory=memory)
+        yield Ready(network=load(files[dispatch]), seconds=time.perf_counter() - began, pids=tuple(pids))
 
 
 @contextlib.contextmanager
@@ -102,8 +111,8 @@ def on_ray(folder: Path) -> Iterator[Ready]:
     local, before = load(folder / "local.yaml"), set(children())
     with RayEngine().hosting(lambda: (local, {name: Placement(cpus=0.1) for name in AGENTS})) as host:
         network = host()
-        memory = sum(share_mb(pid) for pid in set(children()) - before)
-        yield Ready(network=network, seconds=time.perf_counter() - began, memory=memory)
+        pids = tuple(set(children()) - before)
+        yield Ready(network=network, seconds=time.perf_counter() - began, pids=pids)
 
 
 TRANSPORTS: dict[str, Transport] = {
@@ -129,6 +138,8 @@ class Found:
     """Milliseconds of a query by the number of agents asked."""
     more: float
     """Milliseconds of one agent more."""
+    processor: float
+    """Milliseconds of processor time of one agent more, of all processes together: it minds no other work."""
     pieces: float
     """Pieces a second of one answer that streams past two rejections."""
     start: float
@@ -159,10 +170,13 @@ def main() -> None:
         print(json.dumps({"schema": 1, "missing": missing, "ways": [asdict(one) for one in found]}, indent=2))
         return
     print(f"{'':14}" + "".join(f"{f'{k} asked':>10}" for k in range(1, len(AGENTS) + 1)), end="")
-    print(f"{'one more':>12}{'pieces/s':>11}{'start':>9}{'memory':>10}  traces")
+    print(f"{'one more':>12}{'processor':>12}{'pieces/s':>11}{'start':>9}{'memory':>10}  traces")
     for one in found:
         print(f"{one.way:14}" + "".join(f"{ms:>7.3f} ms" for ms in one.asked.values()), end="")
-        print(f"{one.more:>9.3f} ms{one.pieces:>11,.0f}{one.start:>7.1f} s{one.memory:>7.0f} MB", end="  ")
+        print(
+            f"{one.more:>9.3f} ms{one.processor:>9.3f} ms{one.pieces:>11,.0f}{one.start:>7.1f} s{one.memory:>7.0f} MB",
+            end="  ",
+        )
         print("the same" if one.same else "DIFFERENT")
     for way, lacking in missing.items():
         if lacking:
@@ -178,11 +192,18 @@ async def measure(ready: dict[str, Ready], rounds: int, queries: int) -> list[Fo
     kinds = [Query.from_text(f"{k} agents are asked", id=f"q{k}") for k in range(1, len(AGENTS) + 1)]
     times: dict[str, list[list[float]]] = {way: [] for way in ready}
     rates: dict[str, list[float]] = {way: [] for way in ready}
+    spent: dict[str, list[list[float]]] = {way: [] for way in ready}
     try:
         lines = {way: [trace_line(await one.network.route(query)) for query in kinds] for way, one in ready.items()}
         for _ in range(rounds):
             for way, one in ready.items():
-                times[way].append([await _milliseconds(one.network, query, queries) for query in kinds])
+                row, cost = [], []
+                for query in kinds:
+                    before = one.processor
+                    row.append(await _milliseconds(one.network, query, queries))
+                    cost.append(1000 * (one.processor - before) / queries)
+                times[way].append(row)
+                spent[way].append(cost)
                 rates[way].append(await _rate(one.network, kinds[2]))
     finally:
         for one in ready.values():
@@ -195,6 +216,8 @@ async def measure(ready: dict[str, Ready], rounds: int, queries: int) -> list[Fo
             way=way,
             asked={k + 1: statistics.median(column) for k, column in enumerate(zip(*times[way], strict=True))},
             more=statistics.median((row[-1] - row[0]) / (len(row) - 1) for row in times[way]),
+            # Processor time comes in hundredths of a second: it is summed, not ranked.
+            processor=statistics.fmean((row[-1] - row[0]) / (len(row) - 1) for row in spent[way]),
             pieces=statistics.median(rates[way]),
             start=one.seconds,
             memory=one.memory,

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from disrouter.agents.hops import HOP, LONGEST_SKEW, TIME, TRACE, VIA, HopError, Nonces, Signer, Travel, Verifier
+from disrouter.agents.hops import HOP, LONGEST_SKEW, TIME, TRACE, VIA, HopError, Signer, Travel, Verifier
+from disrouter.agents.nonces import Nonces
 
 SECRET = "a secret that both sides know"
 PATH, BODY = "agent/look", b'{"a": 1}'
@@ -163,6 +164,30 @@ def test_where_there_are_too_many_words_none_is_taken_twice_and_new_ones_are() -
     refusal = refused(verifier, first)
 
     assert refusal.code == "hop_time"  # so that an honest caller signs again
+    assert verifier.travel(PATH, signer.headers(PATH, BODY, TRAVEL), BODY) == TRAVEL
+
+
+def test_what_was_said_before_a_process_started_is_not_taken_by_it() -> None:
+    here, there = Clock(), Clock()
+    signer, before = Signer(lambda: SECRET, here), Verifier(lambda: SECRET, clock=there)
+    headers = signer.headers(PATH, BODY, TRAVEL)
+    before.travel(PATH, headers, BODY)
+
+    there.now += 2.0
+    after = Verifier(lambda: SECRET, clock=there)
+
+    refusal = refused(after, headers)
+    assert refusal.code == "hop_time"
+    assert signer.learn(headers, refusal.headers)
+    assert after.travel(PATH, signer.headers(PATH, BODY, TRAVEL), BODY) == TRAVEL
+
+
+def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
+    signer, verifier, there = a_pair()
+    there.now -= 3600.0
+    headers = signer.headers(PATH, BODY, TRAVEL)
+
+    assert signer.learn(headers, refused(verifier, headers).headers)
     assert verifier.travel(PATH, signer.headers(PATH, BODY, TRAVEL), BODY) == TRAVEL
 
 

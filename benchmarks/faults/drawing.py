@@ -50,9 +50,12 @@ def draw(courses: Sequence[Course], pool: Pool, there: dict[str, Trace], gone: d
     axes[0, 0].set_ylabel("utility")
     axes[1, 0].set_ylabel("answers per second")
     axes[2, 0].set_ylabel("seconds per query")
+    handles, labels = [], []
     for row in (0, 1):
-        axes[row, 0].legend(fontsize=7, frameon=False, loc="lower left")
-    figure.tight_layout()
+        more = axes[row, 0].get_legend_handles_labels()
+        handles, labels = handles + more[0], labels + more[1]
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    figure.legend(handles, labels, fontsize=9, frameon=False, loc="lower center", ncols=len(labels))
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -62,11 +65,16 @@ def _utility(axis: plt.Axes, course: Course, pool: Pool, there: dict[str, Trace]
     found = np.array([pool.utility(one.query_id, one.agent, one.cost) for one in course.asked])
     faulty = course.gone & (at >= course.began) & (at < course.ended)
     traces = [(gone if away else there)[one.query_id] for one, away in zip(course.asked, faulty, strict=True)]
-    predicted = np.array(
-        [pool.utility(t.query_id, t.agent, t.cost_full) for t in traces]  # of the very same queries
+    predicted = np.array([pool.utility(t.query_id, t.agent, t.cost_full) for t in traces])
+    healthy = np.array(
+        [pool.utility(t.query_id, t.agent, t.cost_full) for t in (there[o.query_id] for o in course.asked)]
     )
     times = np.arange(WINDOW / 2, at.max() - WINDOW / 2, 0.25)
-    for values, style in ((predicted, {"color": "0.4", "ls": "--", "label": "predicted"}), (found, {"label": "found"})):
+    for values, style in (
+        (healthy, {"color": "#9ecae1", "label": "of the same queries, were every agent there"}),
+        (predicted, {"color": "0.3", "ls": "--", "label": "predicted"}),
+        (found, {"color": "#1f5f9f", "label": "found"}),
+    ):
         axis.plot(times, [values[abs(at - time) <= WINDOW / 2].mean() for time in times], lw=1.2, **style)
 
 

@@ -35,6 +35,8 @@ from disrouter.types import Completion, DecisionKind, Delta, Hop
 
 __all__ = ["baton_from", "baton_json", "broken_json", "carried_from", "carried_json", "hop_from", "hop_json"]
 
+_DECISIONS: dict[str, DecisionKind] = {kind: kind for kind in get_args(DecisionKind)}
+
 MOST_HOPS = 10_000
 LONGEST_REASON = 2_000
 
@@ -118,11 +120,9 @@ def hop_from(value: Any) -> Hop:
     """
     body = object_of(value, "a hop")
     agent, confidence = text(body, "agent"), maybe(body, "confidence", number)
-    decision: DecisionKind | None = next(
-        (kind for kind in get_args(DecisionKind) if kind == body.get("decision")), None
-    )
+    decision = _DECISIONS.get(str(body.get("decision")))
     if decision is None:
-        raise WireError(f"A hop is one of: {', '.join(get_args(DecisionKind))}.")
+        raise WireError(f"A hop is one of: {', '.join(_DECISIONS)}.")
     if confidence is not None and not 0.0 <= confidence <= 1.0:
         raise WireError(f"Confidence {confidence!r} of a hop is no probability.")
     reason = body.get("reason")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, asynccontextmanager
@@ -76,7 +77,7 @@ class Hosting:
             )
         if look.state is None:
             return look, None
-        return replace(look, state=None), self._hold(agent, look.state)
+        return replace(look, state=None), self._hold(agent, look.state, self._seconds_for(query))
 
     async def answer(
         self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling, *, ticket: Ticket | None = None
@@ -161,9 +162,14 @@ class Hosting:
                 f"Agent '{call.agent}' was asked for, and '{name}' lives here.", kind="status", code="wrong_agent"
             )
 
-    def _hold(self, agent: Agent, state: object) -> Ticket:
+    def _seconds_for(self, query: Query) -> float:
+        """Return how long the look at a query is held: no longer than its caller waits."""
+        deadline = query.request.deadline if query.request is not None else None
+        return self.seconds if deadline is None else max(0.0, min(self.seconds, deadline - time.monotonic()))
+
+    def _hold(self, agent: Agent, state: object, seconds: float) -> Ticket:
         ticket = secrets.token_hex(16)
-        timer = asyncio.get_running_loop().call_later(self.seconds, self.release, [ticket])
+        timer = asyncio.get_running_loop().call_later(seconds, self.release, [ticket])
         self._held[ticket] = _Held(agent, state, timer)
         while len(self._held) > self.most:
             self.release([next(iter(self._held))])

@@ -47,7 +47,8 @@ async def carried_by(server: Server, leg: Leg, expected: Mapping[str, str]) -> A
     if expected:
         body["expected"] = dict(expected)
     total = patience.total if travel.seconds is None else max(0.001, min(patience.total, travel.seconds))
-    silence = max(patience.connect, 3 * BEAT)
+    # Whoever is lost must leave time for somebody else.
+    silence = max(3 * BEAT, min(patience.connect, total / 2))
     arrived = False
     async with (
         server.replying("agent/carry", body, total=total, stall=silence, travel=travel) as response,

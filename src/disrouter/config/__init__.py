@@ -35,6 +35,7 @@ __all__ = [
     "PriceSpec",
     "RaySpec",
     "digest_of",
+    "dispatch_of",
     "embedded_networks",
     "load",
     "load_agent",
@@ -161,11 +162,21 @@ def names_here(path_or_name: str | Path) -> list[str]:
     return [agent.name for agent in spec.agents if not lives_elsewhere(agent, None)]
 
 
+def dispatch_of(path_or_name: str | Path) -> str:
+    """Return who passes queries on in a network file: its caller, or the nodes themselves.
+
+    Raises:
+        ConfigError: The file is missing.
+    """
+    _, content, _ = _read(path_or_name)
+    return str(content.get("dispatch", "caller"))
+
+
 def _place(content: Mapping[Any, Any], nodes: Mapping[str, str], hop_secret_env: str | None) -> None:
     """Write into the entries of a file where their agents are."""
     agents = content.get("agents")
     for item in agents if isinstance(agents, list) else []:
-        if isinstance(item, dict) and item.get("name") in nodes:
+        if isinstance(item, dict) and isinstance(item.get("name"), str) and item["name"] in nodes:
             item["node"] = nodes[item["name"]]
             item["hop_secret_env"] = hop_secret_env
 
