@@ -142,12 +142,8 @@ class _Run:
             process(walk(query))
 
     def _break(self, station: Station, number: int) -> Walk:
-        """Let one replica break and come back for ever, from a moment of its long life on."""
+        """Let one replica break and come back for ever; at first it is up."""
         faults, random = self.site.faults, self.random
-        if random.random() < faults.down:
-            station.stop(number)
-            yield self.env.timeout(float(random.exponential(faults.repair)))
-            station.restart(number)
         while True:
             yield self.env.timeout(float(random.exponential(faults.between)))
             station.stop(number)
