@@ -128,7 +128,7 @@ class Deployments:
         )
         room = _ongoing(agent, placement) * placement.copies
         card = replace(agent.card, serving=replace(agent.card.serving, concurrency=room))
-        return RayAgent(agent, card, transport, partial(self._leave, app))
+        return RayAgent(agent, card, transport, partial(self._leave, app), app=app)
 
     async def _leave(self, app: str) -> None:
         """Count one user of an application less; the last one turns off the light."""
