@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,12 @@ def connected(address: str | None, *, serving: bool, cores: int = 0) -> Iterator
         return
     if address is not None:
         require_address(address)
+    if find_spec("ray") is None:
+        raise MissingExtraError.of("The engine 'ray'", "ray")
     prepare(joining=address is not None)
     if address is not None:
         judge(inspect(address), serving=serving)
-    try:
-        ray = import_module("ray")
-    except ModuleNotFoundError as exc:
-        raise MissingExtraError.of("The engine 'ray'", "ray") from exc
+    ray = import_module("ray")
     try:
         _connect(ray, address, cores or os.cpu_count() or 1)
         yield ray

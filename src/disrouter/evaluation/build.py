@@ -103,7 +103,10 @@ def build(
     for part in plan:
         keep(part, None)
     due = [part for part in plan if part.key not in found]
-    for part, seen in _run_here(due, seed, concurrency) if engine is None else _run_on(engine, due, seed, concurrency):
+    away = [] if engine is None else [part for part in due if _travels(part.agent)]
+    for part, seen in _run_on(engine, away, seed, concurrency) if engine is not None else ():
+        keep(part, seen)
+    for part, seen in _run_here([part for part in due if part.key not in found], seed, concurrency):
         keep(part, seen)
     cells = [
         [
@@ -135,6 +138,11 @@ class _Part:
 def _shared(agent: Agent) -> bool:
     """Return whether an agent does the same in all scenarios."""
     return not getattr(agent, "scenario_prompt", True)
+
+
+def _travels(agent: Agent) -> bool:
+    """Return whether another process may do an agent's work: one behind a server is asked from here."""
+    return agent.card.details.get("backend") not in ("openai", "node") and not hasattr(agent, "agents")
 
 
 def _run_here(due: Sequence[_Part], seed: int, concurrency: int) -> Iterator[tuple[_Part, Sequence[Seen]]]:
