@@ -7,6 +7,7 @@ that is made up for this process, and has no dashboard; one that is given must a
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,14 +69,26 @@ _NAMES = ("gcs_server", "raylet", "ray::")
 
 
 def _connect(ray: Any, address: str | None, cores: int) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        _init(ray, address, cores)
+    finally:
+        if (
+            before is not None and signal.getsignal(signal.SIGTERM) is not before
+        ):  # Ray answers it, and nobody has asked it to
+            signal.signal(signal.SIGTERM, before)
+
+
+def _init(ray: Any, address: str | None, cores: int) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
-    # Workers find what this process finds: an editable install, a module beside the script.
     try:
         if address is None:
             ray.init(address="local", num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, SystemExit) as exc:
+        if isinstance(exc, SystemExit) and address is None:
+            raise KeyboardInterrupt from exc  # that is how Ray answers SIGTERM while it starts
         where = f"at '{address}' cannot be reached" if address else "cannot be started on this machine"
         reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
         raise RunError(
