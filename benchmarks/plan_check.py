@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -31,7 +32,6 @@ from disrouter.network import Network
 from disrouter.planning import Effort, Load, Site, Slowdown, Workload, open_source, site_of, trial
 from disrouter.planning.exports import workload_of_traces
 from disrouter.planning.measures import Measured, measured
-from disrouter.planning.search import fewest
 from disrouter.planning.simulation import simulate
 from disrouter.types import Query
 
@@ -39,6 +39,10 @@ LOADS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.2)
 MODELS = {"small": (0.015, 0.06, 0.6), "medium": (0.015, 0.1, 0.5), "large": (0.0, 0.15, 0.0)}
 PLACES = {"small": 4, "medium": 4, "large": 5}
 QUEUE = 32
+DIFFERENT = 300
+"""Queries of the lab; each is measured alone once."""
+
+WORKERS, ROUNDS = (1, 2, 4, 8, 16), 3
 EFFORT = Effort(20_000, 5)
 
 Ask = Callable[[int], Awaitable[bool]]
@@ -170,16 +174,17 @@ async def check_gateway(seconds: float, folder: Path) -> None:
 
                     return await load(ask)
 
-        await run(stores[0], lambda ask: closed_loop(ask, 3, 1_500, 0))
+        await run(stores[0], partial(closed_loop, workers=3, queries=1_500, first=0))
         network = load_network(file)
         quiet, site = open_source(stores[0]).workload(network), site_of(network)
         report("gateway", quiet, site)
         for place, share in enumerate(LOADS, start=1):
             qps = share * most(site, quiet)
-            seen = await run(stores[place], lambda ask, q=qps, n=place: open_loop(ask, q, seconds, 100_000 * n, n))
+            loaded = partial(open_loop, qps=qps, seconds=seconds, first=100_000 * place, seed=place)
+            seen = await run(stores[place], loaded)
             assert isinstance(seen, Seen)
-            predicted = trial(site, dict.fromkeys(fewest(site, Load(workload=quiet, qps=1e-6)), 1),
-                              Load(workload=quiet, qps=qps), EFFORT)  # fmt: skip
+            ones = {host.name: 1 for host in site.hosts}
+            predicted = trial(site, ones, Load(workload=quiet, qps=qps), EFFORT)
             # Where queries are turned away, the routes of the run are no longer those that would have been.
             same = replayed(site, open_source(stores[place]).workload(network)) if share < 1 else None
             print(line(share, qps, seen, predicted, same), flush=True)
@@ -190,49 +195,74 @@ async def check_local(seconds: float, folder: Path) -> None:
     network = load_network("lab")
     service = Service(network)
     await service.warm()
-    queries = suite_of("lab").queries("in", 7, 3_000)
+    queries = suite_of("lab").queries("in", 7, DIFFERENT)
+    order = np.random.default_rng(1).integers(DIFFERENT, size=100_000)
 
-    def asking(kept: list[tuple[float, dict[str, object]]]) -> Ask:
+    def asking(kept: list[tuple[float, int, dict[str, object]]], *, shuffled: bool) -> Ask:
         async def ask(number: int) -> bool:
-            came = time.time()
-            query = queries[number % len(queries)]
-            asked = Query(id=f"{query.id}-{number}", messages=query.messages)
-            trace = await service.network.route(asked)
-            kept.append((came, trace_to_json(trace, timings=True)))
+            place, came = int(order[number]) if shuffled else number % DIFFERENT, time.time()
+            query = queries[place]
+            trace = await service.network.route(Query(id=f"{query.id}-{number}", messages=query.messages))
+            kept.append((came, place, trace_to_json(trace, timings=True)))
             return trace.answer is not None
 
         return ask
 
-    quiet_traces: list[tuple[float, dict[str, object]]] = []
-    ask = asking(quiet_traces)
-    await closed_loop(asking([]), 1, 100, 0)
-    rates = {1: await closed_loop(ask, 1, 400, 100)}
-    for workers in (2, 4, 8, 16):
-        rates[workers] = await closed_loop(asking([]), workers, 400, 100)
-    alone = rates[1]
-    times, slowest = [], 1.0
-    for workers, rate in rates.items():
-        slowest = max(slowest, workers * alone / rate)
-        times.append((workers, 1.0 if workers == 1 else slowest))
+    quiet_traces: list[tuple[float, int, dict[str, object]]] = []
+    aside = asking([], shuffled=False)
+    await closed_loop(aside, 1, 60, 0)
+    # Rounds of all numbers of workers, so that what else happens on the machine falls on all of them.
+    took = dict.fromkeys(WORKERS, 0.0)
+    for part in range(ROUNDS):
+        for workers in WORKERS:
+            ask = asking(quiet_traces, shuffled=False) if workers == 1 else aside
+            took[workers] += 1 / await closed_loop(ask, workers, DIFFERENT // ROUNDS, part * (DIFFERENT // ROUNDS))
+    rates = {workers: ROUNDS / seconds for workers, seconds in took.items()}
+    curve = [(1, 1.0)]
+    for workers in WORKERS[1:]:
+        curve.append((workers, max(curve[-1][1], workers * rates[1] / rates[workers])))
     quiet = _workload(quiet_traces, network)
     names = tuple(network.order)
     host = "+".join(names)
-    site = site_of(network, together=[names], slowdowns={host: Slowdown(tuple(times))})
+    site = site_of(network, together=[names], slowdowns={host: Slowdown(tuple(curve))})
     print("closed loop, answers a second by workers:", {n: round(rate, 1) for n, rate in rates.items()})
     report("local", quiet, site)
-    for place, share in enumerate(LOADS, start=1):
-        qps = share * most(site, quiet)
-        if share > 1:
-            continue
-        traces: list[tuple[float, dict[str, object]]] = []
-        seen = await open_loop(asking(traces), qps, seconds, 1_000 * place, place)
-        predicted = trial(site, {host: 1}, Load(workload=quiet, qps=qps), EFFORT)
-        print(line(share, qps, seen, predicted, None), flush=True)
+    routes = dict(zip((place for _, place, _ in quiet_traces), quiet.routes, strict=True))
+    for number, share in enumerate((load for load in LOADS if load < 1), start=1):
+        before = await closed_loop(aside, 1, 40, 0)
+        qps = share * most(site, quiet) * before / _first(quiet_traces)
+        traces: list[tuple[float, int, dict[str, object]]] = []
+        seen = await open_loop(asking(traces, shuffled=True), qps, seconds, 1_000 * number, number)
+        after = await closed_loop(aside, 1, 40, 0)
+        # How fast this machine was just then, against when it was quiet: others work on it too.
+        speed = (before + after) / 2 / _first(quiet_traces)
+        slower = _slower(quiet, 1 / speed)
+        predicted = trial(site, {host: 1}, Load(workload=slower, qps=qps), EFFORT)
+        came = [replace(routes[place], time=at) for at, place, _ in sorted(traces, key=lambda kept: kept[0])]
+        same = replayed(site, _slower(replace(quiet, routes=tuple(came)), 1 / speed))
+        print(line(share, qps, seen, predicted, same), f"  machine at {speed:.2f}", flush=True)
 
 
-def _workload(traces: Sequence[tuple[float, dict[str, object]]], network: Network) -> Workload:
+def _first(traces: Sequence[tuple[float, int, dict[str, object]]]) -> float:
+    """Return the answers a second that the first queries alone gave while it was quiet."""
+    began, ended = traces[0][0], traces[40][0]
+    return 40 / (ended - began)
+
+
+def _slower(workload: Workload, times: float) -> Workload:
+    """Return the workload with every visit so many times as long."""
+    routes = (
+        replace(route, visits=tuple(replace(v, seconds=v.seconds * times, first=v.first * times) for v in route.visits))
+        for route in workload.routes
+    )
+    return replace(workload, routes=tuple(routes))
+
+
+def _workload(traces: Sequence[tuple[float, int, dict[str, object]]], network: Network) -> Workload:
     found = workload_of_traces(
-        [{**trace, "time": came, "scenario": None, "alpha": 0.5} for came, trace in traces], network, source="the run"
+        [{**trace, "time": came, "scenario": None, "alpha": 0.5} for came, _, trace in traces],
+        network,
+        source="the run",
     )
     return replace(found, notes=())
 
@@ -243,9 +273,8 @@ def report(what: str, workload: Workload, site: Site) -> None:
         for agent in host.agents:
             look, answer = (workload.mean_seconds(agent.name, step) or 0.0 for step in ("look", "answer"))
             looks, answers = workload.share(agent.name, "look"), workload.share(agent.name, "answer")
-            print(
-                f"  {agent.name}: looks {looks:.0%} ({1000 * look:.1f} ms), answers {answers:.0%} ({1000 * answer:.1f} ms)"
-            )
+            times = f"looks {looks:.0%} ({1000 * look:.1f} ms), answers {answers:.0%} ({1000 * answer:.1f} ms)"
+            print(f"  {agent.name}: {times}")
         print(f"  {host.name}: slowdown {host.slowdown}")
     print(f"{what}: at most {most(site, workload):.1f} queries a second; seconds below")
     print(HEAD, flush=True)

@@ -2,8 +2,8 @@
 
     python benchmarks/timed_backend.py PORT small=0.015,0.06,0.6 large=0,0.15,0
 
-NAME=LOOK,ANSWER,REJECTS: mean seconds of a look and an answer (gamma-distributed, with a standard deviation of 0.7 of the
-mean) and the share of queries that it rejects. The same query takes the same time in every run.
+NAME=LOOK,ANSWER,REJECTS: mean seconds of a look and an answer (gamma-distributed, with a standard deviation of 0.7 of
+the mean) and the share of queries that it rejects. The same query takes the same time in every run.
 """
 
 from __future__ import annotations

@@ -12,8 +12,7 @@ from disrouter.cli import cli
 from disrouter.cli._quantities import money, rate, seconds
 from disrouter.errors import UsageError
 from disrouter.evaluation.outcomes import Outcome, OutcomeTable
-from disrouter.planning import Effort
-from disrouter.planning.search import Plan
+from disrouter.planning import Effort, Plan
 
 NETWORK = """\
 name: pool
@@ -193,7 +192,7 @@ def test_a_plan_can_be_stopped(monkeypatch: pytest.MonkeyPatch, pool: Path) -> N
         (("--together", "small,medium"), "Unknown agent 'medium'"),
         (("--arrivals", "traces"), "not known when"),
         (("--alphas", "2"), "alpha 2 is out of range"),
-        (("--queries", "10"), "--queries 10 is too few"),
+        (("--queries", "10"), "give a number from 500"),
         (("--policy", "guess"), "Unknown policy 'guess'"),
         (("--max-unanswered", "1"), "--max-unanswered"),
     ],

@@ -90,10 +90,10 @@ def test_headers_without_a_signature_are_refused_where_there_is_a_secret() -> No
         verifier.travel(PATH, {}, BODY, required=True)
 
 
-def test_without_a_secret_nothing_is_told_or_believed_but_the_way() -> None:
+def test_without_a_secret_nothing_is_told_but_way_and_trace_and_nothing_believed_but_the_way() -> None:
     signer, verifier, _ = a_pair(secret=None)
 
-    assert signer.headers(PATH, BODY, TRAVEL) == {VIA: "one,two"}
+    assert signer.headers(PATH, BODY, TRAVEL) == {VIA: "one,two", TRACE: TRAVEL.traceparent}
     assert verifier.travel(PATH, {VIA: "one,two", HOP: "v2;left=1;s=0"}, BODY) == Travel(via=("one", "two"))
 
 

@@ -193,3 +193,12 @@ async def test_a_call_for_somebody_else_is_refused() -> None:
         await other.look(QUERY, BALANCE)
     with pytest.raises(AgentError, match="'a' lives here"):
         await text_of(other, None)
+
+
+@pytest.mark.parametrize("confidence", [float("nan"), float("inf"), -0.1, 1.1])
+async def test_a_confidence_that_is_none_is_the_same_failure_near_and_far(confidence: float) -> None:
+    agent = ScriptedAgent("a", confidence=confidence)
+    far, _ = remote(agent)
+    last = ScriptedAgent("last", cost=0.9)
+
+    assert await Network("n", [far, last]).route(QUERY) == await Network("n", [agent, last]).route(QUERY)

@@ -165,7 +165,12 @@ def test_only_a_policy_with_a_floor_can_promise_accuracy() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [({"floor": 1.5}, "floor 1.5"), ({"thrift": 0.5}, "thrift 0.5"), ({"skip": 1}, "skip 1 is neither")],
+    [
+        ({"floor": 1.5}, "floor 1.5"),
+        ({"thrift": 0.5}, "thrift 0.5"),
+        ({"thrift": 1e7}, "from 1 to 1,000,000"),
+        ({"skip": 1}, "skip 1 is neither"),
+    ],
 )
 def test_settings_out_of_range_are_refused(setting: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):

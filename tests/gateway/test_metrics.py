@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import inspect
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from prometheus_client.parser import text_string_to_metric_families
 
 from disrouter.gateway import metrics as metrics_module
-from disrouter.gateway import semconv
 from disrouter.gateway.live import Live
 from disrouter.gateway.metrics import OTHER, Metrics
 from disrouter.gateway.records import HopRecord, Recorders, RouteRecord
-from disrouter.gateway.telemetry import Telemetry, telemetry_from
 from gateway.recorded_routes import AGENTS, a_route
 
 
@@ -157,96 +147,3 @@ def test_the_latest_routes_are_remembered_without_their_texts() -> None:
     assert [seen.number for seen in live.after(4)] == [5]
     assert [seen.number for seen in live.after(0, key_id="key_1")] == [4]
     assert all(seen.route.prompt is None and seen.route.answer is None for seen in live.after(0))
-
-
-def test_a_route_becomes_a_span_with_one_below_it_for_every_hop() -> None:
-    exporter = InMemorySpanExporter()
-    telemetry = Telemetry(exporter)
-    now = time.time()
-    route = a_route(time=now, prompt="what is the canary?", answer="yellow")
-
-    Recorders([telemetry]).record(route)
-    telemetry.stop()
-
-    small, large, whole = exporter.get_finished_spans()
-    assert whole.name == "invoke_workflow disrouter"
-    assert [small.name, large.name] == ["invoke_agent small", "invoke_agent large"]
-    assert whole.context is not None
-    assert f"{whole.context.trace_id:032x}" == route.trace_id
-    assert whole.parent is None
-    assert small.parent is not None
-    assert small.parent.span_id == whole.context.span_id
-    assert large.start_time == small.end_time
-    assert whole.end_time is not None
-    assert whole.start_time is not None
-    assert (whole.end_time - whole.start_time) / 1e9 == pytest.approx(0.51, abs=1e-6)
-    assert dict(large.attributes or {})["gen_ai.usage.output_tokens"] == 20
-    assert dict(small.attributes or {})["disrouter.decision"] == "reject"
-    told = str([span.to_json() for span in (small, large, whole)])
-    assert "canary" not in told
-    assert "yellow" not in told
-
-
-def test_a_failed_hop_is_an_error_and_its_route_goes_on() -> None:
-    exporter = InMemorySpanExporter()
-    telemetry = Telemetry(exporter)
-    failed = HopRecord(agent="small", decision="failure", error="agent_connect", reason="http://10.1.2.3 refused")
-
-    telemetry.record(a_route(hops=(failed, *a_route().hops[1:])))
-    telemetry.stop()
-
-    small, _, whole = exporter.get_finished_spans()
-    assert not small.status.is_ok
-    assert dict(small.attributes or {})["error.type"] == "agent_connect"
-    assert whole.status.is_unset
-    assert "10.1.2.3" not in small.to_json()
-
-
-def test_spans_are_off_unless_an_endpoint_is_set() -> None:
-    assert telemetry_from({}) is None
-    assert telemetry_from({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", "OTEL_SDK_DISABLED": "true"}) is None
-    made = telemetry_from({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"})
-    assert made is not None
-    made.stop()
-
-
-def test_our_names_are_those_of_the_conventions() -> None:
-    ours = {text for name, text in inspect.getmembers(semconv) if isinstance(text, str) and text.startswith("gen_ai.")}
-    listed = {text for text in vars(gen_ai_attributes).values() if isinstance(text, str) and text.startswith("gen_ai.")}
-    operations = {operation.value for operation in gen_ai_attributes.GenAiOperationNameValues}
-
-    assert len(ours) == 8
-    assert ours <= listed
-    assert {semconv.INVOKE_WORKFLOW, semconv.INVOKE_AGENT} <= operations
-    assert not ours & {"gen_ai.system", "gen_ai.prompt", "gen_ai.completion", "gen_ai.usage.prompt_tokens"}
-
-
-def test_spans_are_sent_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    received: list[tuple[str, bytes]] = []
-
-    class Collector(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            received.append((self.path, gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        telemetry = telemetry_from()
-        assert telemetry is not None
-        route = a_route(time=time.time())
-        telemetry.record(route)
-        telemetry.stop()
-        server.shutdown()
-        thread.join()
-
-    ((path, body),) = received
-    assert path == "/v1/traces"
-    assert bytes.fromhex(route.trace_id) in body
-    assert b"invoke_agent large" in body

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import disrouter
+from disrouter.agents import ScriptedAgent
+from disrouter.gateway import ControlOptions, open_control
+from disrouter.gateway.app import Gateway
 from disrouter.gateway.messages import _ROLES
 from disrouter.gateway.openapi import ROLES, description
+from disrouter.gateway.openapi_schemas import policy_schema
+from disrouter.gateway.service import Service
+from disrouter.network import Network
+from disrouter.policies import POLICIES, policy_of, spec_of
 from gateway.mock_backend import MockBackend
 from gateway.running import Running, behind, running
 
@@ -91,8 +100,44 @@ async def test_every_route_of_the_api_stands_in_the_document_and_no_other(gatewa
         found = await reply.json()
     routes = {route.path for route in gateway.gateway.app().routes if route.path != "/openapi.json"}  # type: ignore[attr-defined]
 
-    assert found == description()
     assert {path.replace("{model}", "{name:path}") for path in found["paths"]} == routes
+    assert all(found["paths"][path] == description()["paths"][path] for path in found["paths"])
+
+
+def test_feedback_metrics_and_administration_stand_in_the_document_where_they_are_served(tmp_path: Path) -> None:
+    control = open_control(ControlOptions(store=str(tmp_path / "store.db")))
+    gateway = Gateway(Network("n", [ScriptedAgent("solo")]))
+    try:
+        served = {route.path for route in gateway.app(control.routes(gateway.state)).routes}  # type: ignore[attr-defined]
+    finally:
+        control.stop()
+
+    found = description(frozenset(served))["paths"]
+
+    assert {"/v1/feedback", "/metrics", "/admin/status", "/admin/reload"} <= set(found)
+    pages = {path for path in served if path == "/" or path.startswith("/dashboard")}
+    assert {path.replace("{model}", "{name:path}") for path in found} == served - pages - {"/openapi.json"}
+    admin = [operation for path, operations in found.items() if "admin" in path for operation in operations.values()]
+    assert all(operation["security"] == [{"key": []}] for operation in admin)
+
+
+@pytest.mark.parametrize("name", list(POLICIES))
+def test_the_document_lists_every_policy_with_all_its_settings(name: str) -> None:
+    (schema,) = [
+        one for one in policy_schema(POLICIES)["anyOf"] if one.get("properties", {}).get("name") == {"const": name}
+    ]
+
+    policy = policy_of({"name": name, **{setting: 0.5 for setting in schema["required"] if setting != "name"}})
+    assert set(schema["properties"]) == set(spec_of(policy))
+
+
+async def test_the_document_offers_a_policy_that_plans_only_where_agents_have_cards(gateway: Running) -> None:
+    async with gateway.http.get(f"{gateway.url}/openapi.json") as reply:
+        without = (await reply.json())["components"]["schemas"]["Policy"]["anyOf"][0]["enum"]
+    lab = Service(disrouter.load("lab"))
+
+    assert without == ["own-word", "paper"]
+    assert "value-of-forwarding" in lab.policies
 
 
 @pytest.mark.parametrize("request_name", list(PLAIN))

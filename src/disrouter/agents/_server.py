@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -38,6 +39,9 @@ LONGEST_PAUSE = 2.0
 FIRST_PAUSE = 0.05
 AT_ONCE = 0.25
 """Seconds. A connection that ends sooner was closed before the request came: a kept one, say, that had timed out."""
+
+UNCONFIRMED = 8.0
+"""Seconds for which what was sent may go without the other machine confirming it: six attempts, say, on a bad line."""
 
 _PASSING = (429, 503)
 """Statuses of servers that have not begun with the request. Behind a 502 or a 504 one may have."""
@@ -325,12 +329,28 @@ class Server:
 
 def _new_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15.0),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15.0, socket_factory=_mortal_socket),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"user-agent": "disrouter", "accept-encoding": "identity"},
         trust_env=False,
         read_bufsize=2**18,
     )
+
+
+def _mortal_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Return a socket that dies soon after the machine at its other end has gone without a word."""
+    family, kind, protocol, _, _ = address
+    sock = socket.socket(family, kind, protocol)
+    sock.setblocking(False)
+    # A kept connection that a partition has cut looks well, and what is sent on it is never confirmed.
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNCONFIRMED * 1000))
+    # One that waits for its answer sends nothing, and so asks from time to time.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 2)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
+    return sock
 
 
 def _what(response: aiohttp.ClientResponse, content: bytes) -> str:

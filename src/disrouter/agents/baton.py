@@ -53,6 +53,7 @@ def baton_json(leg: Leg) -> Json:
         "seconds": leg.seconds,
         "limits": [limits.max_hops, limits.max_cost, limits.max_seconds],
         "policy": spec_of(leg.policy) if leg.policy.name in POLICIES else None,
+        "members": sorted(leg.members),
     }
 
 
@@ -69,7 +70,9 @@ def baton_from(value: Any, *, policy: AnyPolicy) -> Leg:
     body = object_of(value, "a baton")
     if body.get("wire") != WIRE:
         raise WireError(f"The baton is of version {body.get('wire')!r}, and this side speaks {WIRE}.")
-    hops, streaming = body.get("hops"), body.get("streaming")
+    hops, streaming, members = body.get("hops"), body.get("streaming"), body.get("members")
+    if not isinstance(members, list) or len(members) > MOST_HOPS or not all(isinstance(name, str) for name in members):
+        raise WireError(f"A baton names at most {MOST_HOPS:,} members.")
     if not isinstance(hops, list) or len(hops) > MOST_HOPS or not isinstance(streaming, bool):
         raise WireError(f"A baton has a list of at most {MOST_HOPS:,} hops, and whether the answer streams.")
     most_hops, most_cost, most_seconds = row(body.get("limits"), 3, "a baton's limits")
@@ -88,6 +91,7 @@ def baton_from(value: Any, *, policy: AnyPolicy) -> Leg:
         seconds=_amount(body, "seconds"),
         limits=limits,
         policy=told,
+        members=frozenset(members),
     )
 
 

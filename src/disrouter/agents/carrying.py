@@ -14,32 +14,33 @@ from disrouter.network import Network
 from disrouter.peers import Arrived, Carried, Leg, PeerWalk, Settled
 from disrouter.types import Hop
 
-__all__ = ["Variants", "carry_on"]
+__all__ = ["Variants", "carry_on", "require_ours"]
 
 MOST_VARIANTS = 64
 
 
 class Variants:
-    """A network with the limits and policies that queries bring along, kept ready."""
+    """A network with the members, limits and policies that queries bring along, kept ready."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self._kept: dict[str, Network] = {}
 
     def of(self, leg: Leg) -> Network:
-        """Return the network with a leg's limits and policy.
+        """Return the network with a leg's members, limits and policy.
 
         Raises:
-            ConfigError: No route could keep them.
+            ConfigError: Nobody could answer in it, or no route keep its limits.
         """
-        if leg.limits == self.network.limits and leg.policy == self.network.policy:
+        others = tuple(name for name in self.network.agents if name not in leg.members)
+        if not others and leg.limits == self.network.limits and leg.policy == self.network.policy:
             return self.network
-        key = repr((leg.limits, leg.policy))
+        key = repr((others, leg.limits, leg.policy))
         found = self._kept.get(key)
         if found is None:
             if len(self._kept) >= MOST_VARIANTS:
                 del self._kept[next(iter(self._kept))]
-            found = self._kept[key] = self.network.replace(limits=leg.limits, policy=leg.policy)
+            found = self._kept[key] = self.network.without(*others).replace(limits=leg.limits, policy=leg.policy)
         return found
 
 
@@ -55,7 +56,7 @@ async def carry_on(variants: Variants, leg: Leg, *, here: str) -> AsyncGenerator
         FaultError: The walk is not for this host, has been here before, or comes from another network.
         RunError: The answer broke off after it had begun.
     """
-    _require_ours(variants.network, leg, here)
+    require_ours(variants.network, leg, here)
     network = variants.of(leg)
     walk = PeerWalk(network, leg.query, leg.scenario, leg.sampling)
     walk.take_up(leg)
@@ -65,7 +66,12 @@ async def carry_on(variants: Variants, leg: Leg, *, here: str) -> AsyncGenerator
     yield Arrived(walk.completion)
 
 
-def _require_ours(network: Network, leg: Leg, here: str) -> None:
+def require_ours(network: Network, leg: Leg, here: str) -> None:
+    """Do nothing if a walk may be gone on with at the host of agent ``here``.
+
+    Raises:
+        FaultError: It is for another one, has been here before, or comes from another network.
+    """
     if leg.at != here:
         raise FaultError(f"Agent '{leg.at}' was asked for, and '{here}' lives here.", kind="status", code="wrong_agent")
     been = [hop.agent for hop in leg.hops]

@@ -121,9 +121,15 @@ def trace_of(headers: Mapping[str, str]) -> str | None:
     return given if _TRACE.match(given) else None
 
 
-def traceparent_of(trace_id: str) -> str:
-    """Return the trace context of a trace of ours, which has no spans that anybody else could know."""
-    return f"00-{trace_id}-{trace_id[:16]}-01"
+def traceparent_of(trace_id: str, caller: str | None = None) -> str:
+    """Return the trace context for those that a route of ours asks: its span, in the trace of the caller if it has one.
+
+    Args:
+        trace_id: Id of the route; its first half is that of the route's span, too.
+        caller: Trace context of whoever asked us.
+    """
+    _, trace, _, flags = caller.split("-") if caller is not None else ("", trace_id, "", "01")
+    return f"00-{trace}-{trace_id[:16]}-{flags}"
 
 
 class Signer:
@@ -143,11 +149,11 @@ class Signer:
     def headers(self, path: str, body: bytes, travel: Travel) -> dict[str, str]:
         """Return the headers for one attempt; every attempt needs its own."""
         headers = {VIA: ",".join(travel.via)} if travel.via else {}
+        if travel.traceparent is not None:
+            headers[TRACE] = travel.traceparent
         secret = self._secret()
         if not secret:
             return headers
-        if travel.traceparent is not None:
-            headers[TRACE] = travel.traceparent
         fields = [f"t={self._clock() + self.offset:.3f}", f"n={secrets.token_hex(12)}"]
         if travel.seconds is not None:
             fields.append(f"left={travel.seconds:.3f}")

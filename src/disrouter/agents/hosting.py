@@ -14,12 +14,14 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from disrouter.agents.faults import FaultError
 from disrouter.agents.wire import Call, Piece, Ticket, fault_json, look_json, piece_json
+from disrouter.errors import AgentError
+from disrouter.steps import completed
 from disrouter.types import Agent, Completion, Look, Query, Sampling, Scenario
 
 __all__ = ["Hosting"]
@@ -61,9 +63,17 @@ class Hosting:
         return len(self._held)
 
     async def look(self, query: Query, scenario: Scenario) -> tuple[Look, Ticket | None]:
-        """Return the agent's look without its state, and the ticket of that, if it has any."""
+        """Return the agent's look without its state, and the ticket of that, if it has any.
+
+        Raises:
+            AgentError: The agent broke, or its confidence is none.
+        """
         agent = self.agent
         look = await agent.look(query, scenario)
+        if look.confidence is not None and not 0.0 <= look.confidence <= 1.0:  # JSON has no word for some of these
+            raise AgentError(
+                f"Confidence {look.confidence} of agent '{agent.card.name}' is no probability from 0 to 1."
+            )
         if look.state is None:
             return look, None
         return replace(look, state=None), self._hold(agent, look.state)
@@ -72,20 +82,22 @@ class Hosting:
         self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling, *, ticket: Ticket | None = None
     ) -> AsyncGenerator[Piece, None]:
         """Stream the agent's answer, going on from the look of the ticket where that is still held."""
-        held = self._take(ticket.id) if ticket is not None else None
-        agent = self.agent if held is None else held.agent
-        if held is not None:
-            look = replace(look or Look(confidence=None), state=held.state)
-        pieces = agent.answer(query, scenario, look, sampling)
-        try:
-            async for piece in pieces:
-                yield piece
-        finally:
-            close = getattr(pieces, "aclose", None)
-            if close is not None:
-                await close()
-            if held is not None:
-                await _close(held.state)
+        async with self._going_on(look, ticket) as (agent, seen):
+            pieces = agent.answer(query, scenario, seen, sampling)
+            try:
+                async for piece in pieces:
+                    yield piece
+            finally:
+                close = getattr(pieces, "aclose", None)
+                if close is not None:
+                    await close()
+
+    async def complete(
+        self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling, *, ticket: Ticket | None = None
+    ) -> Completion:
+        """Return the agent's answer as a whole, going on from the look of the ticket where that is still held."""
+        async with self._going_on(look, ticket) as (agent, seen):
+            return await completed(agent, query, scenario, seen, sampling)
 
     def release(self, tickets: Iterable[str]) -> None:
         """Let go of looks; tickets that are not held are no harm."""
@@ -112,21 +124,35 @@ class Hosting:
     async def answer_json(self, call: Call) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the pieces of the answer that a call from the wire asks for, as JSON for the wire.
 
-        An answer that nobody reads while it is written (the call's request does not stream) is its end only. What the
-        agent raises is the last piece, ``{"fault": …}``.
+        An answer that nobody reads while it is written is its end only. What the agent raises is the last piece,
+        ``{"fault": …}``.
         """
         request, sampling = call.query.request, call.sampling or Sampling()
-        streaming = request is None or request.streaming
+        asked = (call.query, call.scenario, call.look, sampling)
         try:
             self._require_name(call)
-            async with aclosing(
-                self.answer(call.query, call.scenario, call.look, sampling, ticket=call.ticket)
-            ) as pieces:
+            if call.whole or (request is not None and not request.streaming):
+                yield piece_json(await self.complete(*asked, ticket=call.ticket))
+                return
+            async with aclosing(self.answer(*asked, ticket=call.ticket)) as pieces:
                 async for piece in pieces:
-                    if streaming or isinstance(piece, Completion):
-                        yield piece_json(piece)
+                    yield piece_json(piece)
         except Exception as error:  # on purpose: it travels to the caller, who decides
             yield {"fault": fault_json(error)}
+
+    @asynccontextmanager
+    async def _going_on(
+        self, look: Look | None, ticket: Ticket | None
+    ) -> AsyncGenerator[tuple[Agent, Look | None], None]:
+        """Give the agent of a ticket and the look with its state, which is let go of at the end."""
+        held = self._take(ticket.id) if ticket is not None else None
+        if held is None:
+            yield self.agent, look
+            return
+        try:
+            yield held.agent, replace(look or Look(confidence=None), state=held.state)
+        finally:
+            await _close(held.state)
 
     def _require_name(self, call: Call) -> None:
         name = self.agent.card.name

@@ -17,8 +17,10 @@ import orjson
 from disrouter.agents._server import PATIENCE, Patience, Server
 from disrouter.agents.faults import FaultError
 from disrouter.agents.hops import Travel, travel_of
+from disrouter.agents.peering import carried_by
 from disrouter.agents.remote import RemoteAgent
 from disrouter.agents.wire import WIRE
+from disrouter.peers import Carried, Leg
 from disrouter.types import AgentCard, Query
 
 __all__ = ["NodeAgent"]
@@ -54,12 +56,22 @@ class NodeAgent(RemoteAgent):
         self.model_digest = model_digest
         self.version = version
         expected = {"digest": model_digest, "version": version}
-        super().__init__(card, _Http(self.server, {key: value for key, value in expected.items() if value}))
+        self._expected = {key: value for key, value in expected.items() if value}
+        super().__init__(card, _Http(self.server, self._expected))
 
     @property
     def hop_secret_env(self) -> str | None:
         """Environment variable that holds the secret shared with the node."""
         return self.server.hop_secret_env
+
+    def carry(self, leg: Leg) -> AsyncGenerator[Carried, None]:
+        """Have the node go on with a walk, and yield what happens to it (:mod:`disrouter.peers`).
+
+        Raises:
+            AgentError: The node could not go on, or was lost.
+            RunError: The answer broke off after it had begun.
+        """
+        return carried_by(self.server, leg, self._expected)
 
     def open(self) -> None:
         """Keep connections to the node from now on, in the running event loop, until :meth:`aclose`."""
@@ -87,7 +99,7 @@ class _Http:
     async def answer(self, call: dict[str, Any], query: Query) -> AsyncGenerator[Any, None]:
         """Yield the pieces of the answer of a call; whoever stops listening stops the work there."""
         travel, patience = travel_of(query), self._server.patience
-        streaming = query.request is None or query.request.streaming
+        streaming = not call.get("whole") and (query.request is None or query.request.streaming)
         total = self._total(travel)
         stall = max(patience.stall, patience.first_token) if streaming else total
         async with (

@@ -16,6 +16,8 @@ def print_plan(report: PlanReport) -> None:
     from disrouter.cli._console import results
 
     console = results()
+    routes = f"{len(report.workload.routes):,} routes of {report.workload.source}"
+    console.print(f"{report.network.name} at {report.load.qps:,.4g} queries a second, by {routes}\n", soft_wrap=True)
     console.print(_hosts(report))
     console.print()
     console.print("\n".join(_lines(report)))
@@ -58,9 +60,9 @@ def _hosts(report: PlanReport) -> Any:
 
 def _lines(report: PlanReport) -> list[str]:
     plan, found = report.plan, report.plan.found
-    source = f"{len(report.workload.routes):,} routes of {report.workload.source}"
+    flow = f"offered {found.offered:,.4g}, answered {found.answered:,.4g} queries a second"
     lines = [
-        f"offered {found.offered:,.4g}, answered {found.answered:,.4g} queries a second  ({source})",
+        f"{flow}, {found.in_flight:,.3g} on their way at a time",
         _quantiles("whole answer", found.end),
         _quantiles("first word", found.first),
         f"without an answer {found.unanswered:.2%}  turned away by an agent {found.refused:.2%}"

@@ -98,10 +98,13 @@ def serve(
         from disrouter.nodes.server import access_for, serve_node
     except ModuleNotFoundError as exc:
         raise MissingExtraError.of("`disrouter agent serve`", "gateway") from exc
-    from disrouter.config import digest_of, load_agent
+    from disrouter.config import digest_of, load_agent, load_peer
     from disrouter.gateway.settings import Settings
 
     served = load_agent(network_name, name)
+    network = load_peer(network_name, name)
+    if network is not None:
+        served = network.agents[name]
     quiet_logs(logging.INFO if verbose else logging.WARNING)
     node = Node(
         served,
@@ -110,6 +113,7 @@ def serve(
         digest=digest_of(served),
         looks=looks,
         look_seconds=min(deadline, 60.0),
+        network=network,
     )
 
     def ready(actual: int) -> None:

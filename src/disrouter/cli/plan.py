@@ -18,12 +18,13 @@ from disrouter.cli._options import (
     scenario_option,
     seed_option,
 )
+from disrouter.cli._plan_options import alphas_of, count_of, given_of, hosts_of, slowdown_of, spread
 from disrouter.cli._quantities import money, named, rate, seconds_option
 from disrouter.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from disrouter.network import Network
-    from disrouter.planning import Given, Load, Plan, Promise, Site, Slowdown, Workload
+    from disrouter.planning import Effort, Given, Load, Plan, Promise, Site, Slowdown, Workload
     from disrouter.planning.report import PlanReport
     from disrouter.planning.sources import Source
     from disrouter.types import Scenario
@@ -32,42 +33,8 @@ __all__ = ["plan"]
 
 RUNS = Path("runs")
 
-FEWEST_QUERIES = 500
-
-
-def _given(text: str, what: str) -> Given:
-    from disrouter.planning import Given
-
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (2, 3) or not all(math.isfinite(number) and number >= 0 for number in numbers):
-        raise UsageError(
-            f"{what} '{text}' is not usable.",
-            hint="give seconds of a look and an answer, and if you like their spread: large=0.1,2.5 or large=0.1,2.5,1",
-        )
-    return Given(look=numbers[0], answer=numbers[1], variation=numbers[2] if len(numbers) == 3 else None)
-
-
-def _slowdown(text: str, what: str) -> Slowdown:
-    from disrouter.planning.curves import slowdown_of
-
-    return slowdown_of(text)
-
-
-def _count(text: str, what: str) -> int:
-    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise UsageError(f"{what} '{text}' is not usable: give a whole number from 1.")
-    return int(text)
-
-
-def _alphas(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
-    from disrouter.utility import scenario_of
-
-    if value is None or value == "none":
-        return None if value is None else ()
-    return tuple(scenario_of(part.strip()).alpha for part in value.split(","))
+QUERIES = (500, 40_000)
+"""Fewest and most that are counted in a simulation."""
 
 
 @click.command(short_help="How many replicas a load needs, and what that costs.")
@@ -96,16 +63,16 @@ def _alphas(_context: click.Context, _parameter: click.Parameter, value: str | N
     help="What a replica costs; without a name: every agent's that is not named.",
 )  # fmt: skip
 @click.option(
-    "--seconds", "given", multiple=True, metavar="NAME=LOOK,ANSWER[,SPREAD]", callback=named(_given),
+    "--seconds", "given", multiple=True, metavar="NAME=LOOK,ANSWER[,SPREAD]", callback=named(given_of),
     help="How long an agent takes, alone on a replica. Measured times are scaled to these means; a spread (standard "
     "deviation / mean) draws them anew.",
 )  # fmt: skip
 @click.option(
-    "--concurrency", multiple=True, metavar="NAME=N", callback=named(_count),
+    "--concurrency", multiple=True, metavar="[NAME=]N", callback=named(count_of, default=True),
     help="Queries that one replica works on at a time, if not what the network file says.",
 )  # fmt: skip
 @click.option(
-    "--slowdown", "slowdowns", multiple=True, metavar="NAME=N:TIMES,…", callback=named(_slowdown),
+    "--slowdown", "slowdowns", multiple=True, metavar="[NAME=]N:TIMES,…", callback=named(slowdown_of, default=True),
     help="How much longer everything takes with N at work on a replica: 1:1,8:1.6,32:3.",
 )  # fmt: skip
 @click.option(
@@ -113,7 +80,7 @@ def _alphas(_context: click.Context, _parameter: click.Parameter, value: str | N
     help="Agents that share their replicas and the processor of each; the group's name has + between them.",
 )  # fmt: skip
 @click.option(
-    "--replicas", multiple=True, metavar="NAME=N", callback=named(_count),
+    "--replicas", multiple=True, metavar="NAME=N", callback=named(count_of),
     help="Replicas that stand already; if all are given, this very plan is judged.",
 )  # fmt: skip
 @click.option(
@@ -123,7 +90,7 @@ def _alphas(_context: click.Context, _parameter: click.Parameter, value: str | N
 @scenario_option
 @policy_option
 @click.option(
-    "--alphas", metavar="ALPHA,…|none", callback=_alphas,
+    "--alphas", metavar="ALPHA,…|none", callback=alphas_of,
     help="Plan for these too, where there are outcomes of every agent.  [default: 0.2,0.5,0.8]",
 )  # fmt: skip
 @seconds_option("--mtbf", "Mean time that a replica runs until it breaks; never if left out.")
@@ -181,8 +148,8 @@ def plan(
     from disrouter.files import write_json
     from disrouter.planning import Effort, Faults, Load, Promise, open_source, site_of
 
-    if queries < FEWEST_QUERIES:
-        raise UsageError(f"--queries {queries} is too few for a 95th percentile: give at least {FEWEST_QUERIES}.")
+    if not QUERIES[0] <= queries <= QUERIES[1]:
+        raise UsageError(f"--queries {queries} is not usable: give a number from {QUERIES[0]} to {QUERIES[1]:,}.")
     network = network_of(network_name, policy=policy)
     if scenario is not None:
         network = network.replace(scenario=scenario)
@@ -193,12 +160,13 @@ def plan(
         arrivals=arrivals,
         seed=seed,
     )
+    groups = [tuple(name.strip() for name in group.split(",") if name.strip()) for group in together]
     site = site_of(
         network,
-        concurrency=concurrency,
-        slowdowns=slowdowns,
-        costs=_costs(costs, network, together, gateway_time),
-        together=[tuple(name.strip() for name in group.split(",") if name.strip()) for group in together],
+        concurrency=spread(concurrency, list(network.agents)),
+        slowdowns=spread(slowdowns, hosts_of(network, groups, gateway=False)),
+        costs=spread(costs, hosts_of(network, groups, gateway=gateway_time is not None)),
+        together=groups,
         faults=Faults(between=math.inf if mtbf is None else mtbf, repair=repair),
         deadline=deadline,
         gateway_seconds=gateway_time or 0.0,
@@ -236,20 +204,6 @@ def _workload(workload: Workload, network: Network, given: Mapping[str, Given]) 
     return made
 
 
-def _costs(
-    costs: Mapping[str, float], network: Network, together: tuple[str, ...], gateway_time: float | None
-) -> dict[str, float]:
-    """Return what every host costs, the price without a name spread over those not named."""
-    named_costs = {name: cost for name, cost in costs.items() if name}
-    if "" not in costs:
-        return named_costs
-    groups = [[name.strip() for name in group.split(",")] for group in together]
-    hosts = ["+".join(group) for group in groups]
-    hosts += [name for name in network.agents if not any(name in group for group in groups)]
-    hosts += ["gateway"] if gateway_time else []
-    return {**dict.fromkeys(hosts, costs[""]), **named_costs}
-
-
 def _planned(
     network: Network,
     site: Site,
@@ -259,8 +213,8 @@ def _planned(
     given: Mapping[str, Given],
     replicas: Mapping[str, int],
     alphas: tuple[float, ...] | None,
-    quick: Any,
-    final: Any,
+    quick: Effort,
+    final: Effort,
     show: Callable[[str, int, int, str], None],
 ) -> PlanReport:
     """Make the plan and the studies around it, telling how far it is."""
@@ -288,12 +242,12 @@ def _planned(
     show("planning", 0, sum(parts), "")
     found = capacity_plan(site, load, promise, fixed=replicas, quick=quick, final=final, report=report)
     step()
-    notes = []
+    notes = _notes(network, load, source, given, final)
     others = []
     if wanted:
 
         def plan_of(workload: Workload) -> Plan:
-            return promised_plan(site, load, promise, _workload(workload, network, given), report)
+            return promised_plan(site, load, promise, _workload(workload, network, given), found, report)
 
         others = variants(source, network, wanted, plan_of, done=step)
     elif alphas or alphas is None:
@@ -302,9 +256,28 @@ def _planned(
     lost = lost_replicas(site, found.replicas, load, report=report) if site.faults.down else []
     done = sum(parts) - 1
     step()
-    if network.limits.max_seconds is not None:
-        notes.append("the limit max_seconds is not simulated: routes are those of the traces")
     return PlanReport(
         network=network, site=site, load=load, promise=promise, plan=found, variants=others, loads=loads, lost=lost,
         notes=notes,
     )  # fmt: skip
+
+
+def _notes(network: Network, load: Load, source: Source, given: Mapping[str, Given], effort: Effort) -> list[str]:
+    """Return what a reader of this plan should know."""
+    from disrouter.planning.trials import settles
+
+    notes = []
+    local = [n for n, agent in network.agents.items() if agent.card.details.get("backend") == "transformers"]
+    measured = [name for name in local if name not in given and network.agents[name].card.seconds is None]
+    if source.table is not None and measured:
+        notes.append(
+            f"the seconds of {', '.join(measured)} are shares of batches: what a query takes of the processor when "
+            "many come together, not how long it takes alone (--seconds gives others)"
+        )
+    if network.limits.max_seconds is not None:
+        notes.append("the limit max_seconds is not simulated: routes are those of the traces")
+    if not settles(load, effort):
+        notes.append(
+            "so many queries are on their way that a simulation ends before it has settled: p95 may be too low"
+        )
+    return notes

@@ -38,6 +38,7 @@ __all__ = [
     "embedded_networks",
     "load",
     "load_agent",
+    "load_peer",
     "names_here",
     "ray_entries",
 ]
@@ -117,6 +118,19 @@ def ray_entries(path_or_name: str | Path) -> dict[str, RaySpec]:
     return {spec.name: spec.ray or RaySpec() for spec in runs}
 
 
+def load_peer(path_or_name: str | Path, name: str) -> Network | None:
+    """Return the network of a file for the process that serves one of its agents, where nodes pass queries on.
+
+    Returns:
+        None where the file leaves that to the caller: then the process need not know the others.
+
+    Raises:
+        ConfigError: The file is missing or unusable.
+    """
+    _, content, _ = _read(path_or_name)
+    return load(path_or_name, here=name) if content.get("dispatch") == "peer" else None
+
+
 def digest_of(agent: Agent) -> str | None:
     """Return the digest of what an agent of this machine answers from; None for one behind a server."""
     folder = getattr(agent, "model_path", None)
@@ -172,4 +186,5 @@ def _network(spec: NetworkSpec, folder: Path, places: Places) -> Network:
         scenario=scenario_of(spec.scenario),
         limits=Limits(**spec.limits.model_dump()) if spec.limits else None,
         always_answers={a.name: a.always_answers for a in spec.agents if a.always_answers is not None},
+        dispatch=spec.dispatch,
     )

@@ -190,4 +190,9 @@ class NetworkSpec(Spec):
     )
     policy: Any = Field("own-word", description="the name of a policy, or a mapping with its name and settings")
     scenario: Any = Field("balance", description="the name of a scenario, or an alpha from 0 to 1")
+    dispatch: Literal["caller", "peer"] = Field(
+        "caller",
+        description="'caller' (whoever asks sends the query to one agent after the other) or 'peer' (nodes pass it on "
+        "among themselves)",
+    )
     limits: LimitsSpec | None = Field(None, description="a mapping with max_hops, max_cost or max_seconds")

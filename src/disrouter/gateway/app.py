@@ -133,17 +133,19 @@ class Gateway:
             "/v1/completions": Completions(),
             "/v1/responses": Responses(),
         }
-        api = {path: RawEndpoint(functools.partial(self.serve, dialect)) for path, dialect in dialects.items()}
         pages: list[BaseRoute] = [
-            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in api.items()),
+            *(
+                Route(path, RawEndpoint(functools.partial(self.serve, dialect)), methods=["POST"])
+                for path, dialect in dialects.items()
+            ),
             *model_routes(self),
             *health_routes(self),
-            *openapi_routes(),
             *routes,
         ]
+        pages += openapi_routes(pages, lambda: self.service.policies)
         app = Starlette(routes=pages, lifespan=lifespan, exception_handlers=HANDLERS)
         app.router.redirect_slashes = False
-        return Door(api, app)
+        return Door(app)
 
     def state(self) -> NetworkState:
         """Return how the network is at this moment."""

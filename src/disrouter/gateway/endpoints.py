@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from disrouter.gateway.access import AccessError
@@ -18,18 +19,21 @@ __all__ = ["FULL", "HANDLERS", "Door", "RawEndpoint", "refuse"]
 
 
 class Door:
-    """An ASGI app that shows queries straight to their endpoint, which answers every failure itself; the rest goes
-    through routing and error handling.
+    """An ASGI app that shows whoever posts to a :class:`RawEndpoint` straight to it, as that answers every failure
+    itself; the rest goes through routing and error handling.
 
     Args:
-        api: Endpoints that take a POST, by path.
-        app: The app, which has them, too.
+        app: The app.
     """
 
-    def __init__(self, api: Mapping[str, ASGIApp], app: Starlette) -> None:
-        self._api = api
+    def __init__(self, app: Starlette) -> None:
         self._app = app
         self.routes = app.routes
+        self._api: dict[str, ASGIApp] = {
+            route.path: route.endpoint
+            for route in app.routes
+            if isinstance(route, Route) and isinstance(route.endpoint, RawEndpoint) and "POST" in (route.methods or ())
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         direct = scope["type"] == "http" and scope["method"] == "POST"

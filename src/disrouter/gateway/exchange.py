@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from disrouter.agents.hops import traceparent_of
+from disrouter.agents.hops import trace_of, traceparent_of
 from disrouter.errors import RunError
 from disrouter.gateway.access import Grant
 from disrouter.gateway.asking import Ask, json_of, within
@@ -58,6 +58,8 @@ class Exchange:
         self.arrived = time.time()
         self.started = time.perf_counter()
         self.trace_id = new_trace_id()
+        self.caller = trace_of(self.headers)
+        """W3C trace context of the client, if it has one."""
         self.grant: Grant | None = None
         self.model = ""
         self.ask: Ask | None = None
@@ -119,7 +121,7 @@ class Exchange:
                 via=(*travel.via, gateway.id),
                 max_cost=travel.max_cost,
                 max_hops=travel.max_hops,
-                traceparent=travel.traceparent or traceparent_of(self.trace_id),
+                traceparent=traceparent_of(self.trace_id, self.caller),
             ),
         )
         with Watch(left, self.receive):

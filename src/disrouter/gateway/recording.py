@@ -22,10 +22,12 @@ def record_of(exchange: Exchange, outcome: Outcome, error: ErrorType | None) -> 
     """Return the record of an exchange that has just ended."""
     ask, trace = exchange.ask, exchange.trace
     scenario = (ask.scenario if ask else None) or exchange.service.network.scenario
-    hops = [_hop_record(hop) for hop in (trace.hops if trace else exchange.hops)]
+    remote = exchange.service.remote
+    hops = [_hop_record(hop, remote=hop.agent in remote) for hop in (trace.hops if trace else exchange.hops)]
     if outcome == "cut" and exchange.speaker is not None and trace is None:
         reason = "its answer broke off"
-        hops.append(HopRecord(agent=exchange.speaker, decision="failure", error=error, reason=reason))
+        speaker = exchange.speaker
+        hops.append(HopRecord(agent=speaker, decision="failure", error=error, reason=reason, remote=speaker in remote))
     clean = trace is not None and all(hop.decision != "failure" for hop in trace.hops)
     seconds = time.perf_counter() - exchange.started
     keeps = exchange.gateway.settings.keep_texts
@@ -48,12 +50,13 @@ def record_of(exchange: Exchange, outcome: Outcome, error: ErrorType | None) -> 
         overhead_seconds=max(0.0, seconds - trace.seconds) if trace and clean else None,
         first_token_seconds=exchange.first - exchange.started if exchange.first is not None else None,
         key_id=exchange.grant.key_id if exchange.grant else None,
+        caller=exchange.caller,
         prompt="\n".join(message.content for message in ask.messages) if keeps and ask else None,
         answer=trace.answer if keeps and trace else None,
     )
 
 
-def _hop_record(hop: Hop) -> HopRecord:
+def _hop_record(hop: Hop, *, remote: bool) -> HopRecord:
     return HopRecord(
         agent=hop.agent,
         decision=hop.decision,
@@ -64,4 +67,5 @@ def _hop_record(hop: Hop) -> HopRecord:
         seconds=hop.seconds,
         reason=hop.reason,
         error=error_type_of(hop.cause) if hop.decision == "failure" else None,
+        remote=remote,
     )

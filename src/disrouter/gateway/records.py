@@ -76,6 +76,9 @@ class HopRecord:
     error: ErrorType | None = None
     """Why a failure failed."""
 
+    remote: bool = False
+    """Whether the agent lives in another process. For spans; not stored."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRecord:
@@ -118,6 +121,9 @@ class RouteRecord:
 
     key_id: str | None = None
     """Public id of the key that was used; never the key."""
+
+    caller: str | None = None
+    """W3C trace context of the client, where it had one. For spans; not stored."""
 
     prompt: str | None = None
     """The query's text, only where the operator asked for texts to be kept."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 __all__ = [
     "AGENT_NAME",
     "ERROR_TYPE",
+    "HTTP_METHOD",
+    "HTTP_ROUTE",
+    "HTTP_STATUS",
     "INPUT_TOKENS",
     "INVOKE_AGENT",
     "INVOKE_WORKFLOW",
@@ -19,6 +22,8 @@ __all__ = [
     "REQUEST_STREAM",
     "SCHEMA_URL",
     "TIME_TO_FIRST_CHUNK",
+    "URL_PATH",
+    "URL_SCHEME",
     "WORKFLOW_NAME",
 ]
 
@@ -34,6 +39,12 @@ TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
 INPUT_TOKENS = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 ERROR_TYPE = "error.type"
+
+HTTP_METHOD = "http.request.method"
+HTTP_ROUTE = "http.route"
+HTTP_STATUS = "http.response.status_code"
+URL_PATH = "url.path"
+URL_SCHEME = "url.scheme"
 
 INVOKE_WORKFLOW = "invoke_workflow"
 INVOKE_AGENT = "invoke_agent"

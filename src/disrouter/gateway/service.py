@@ -9,6 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -22,10 +23,12 @@ from disrouter.gateway.errors import ProblemError, invalid
 from disrouter.gateway.guard import Guard
 from disrouter.gateway.network_state import AgentState, NetworkState
 from disrouter.network import Network
-from disrouter.policies import policy_of
+from disrouter.policies import POLICIES, policy_of
 from disrouter.types import Agent, Price, QueryPrice, Trace, Usage
 
 __all__ = ["Service"]
+
+PLANNING = "value-of-forwarding"
 
 MOST_VARIANTS = 256
 """Combinations of policy and limits that are kept ready."""
@@ -57,6 +60,8 @@ class Service:
         self.direct = {
             name: Network(name, [Guard(guard.agent, looking=False, guard=guard)]) for name, guard in self.guards.items()
         }
+        self.remote = frozenset(name for name, agent in network.agents.items() if _kind(agent) == "server")
+        """Agents that live in another process."""
         self.in_flight = 0
         self.retired = False
         self._variants: OrderedDict[tuple[str | None, float | None, int | None], Network] = OrderedDict()
@@ -144,6 +149,18 @@ class Service:
         looked = [hop.usage.prompt_tokens for hop in trace.hops]
         usage = Usage(max(looked, default=0), answered.usage.completion_tokens)
         return _cost(self._dearest, usage) - trace.cost_full
+
+    @cached_property
+    def policies(self) -> tuple[str, ...]:
+        """Names of the policies that requests may ask for; one that plans needs agents with cards."""
+        return tuple(name for name in POLICIES if name != PLANNING or self._plans())
+
+    def _plans(self) -> bool:
+        try:
+            self.network.replace(policy=policy_of(PLANNING))
+        except DisrouterError:
+            return False
+        return True
 
     def state(self) -> NetworkState:
         """Return how the network is at this moment."""
@@ -234,4 +251,4 @@ def _cost(price: Price, usage: Usage) -> float:
 
 def _kind(agent: Agent) -> Any:
     backend = agent.card.details.get("backend")
-    return {"transformers": "local", "openai": "server"}.get(str(backend), "other")
+    return {"transformers": "local", "openai": "server", "node": "server"}.get(str(backend), "other")

@@ -228,6 +228,7 @@ def _sqlite(path: Path, *, create: bool) -> Engine:
     def prepare(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")  # readers do not wait for the writer
+        cursor.execute("PRAGMA cache_size=-1024")  # in KiB, of every connection; the system keeps pages, too
         cursor.execute("PRAGMA synchronous=NORMAL")  # a killed process loses nothing, a power cut the last moments
         cursor.close()
 

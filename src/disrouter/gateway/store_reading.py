@@ -81,9 +81,12 @@ def every_route(store: Store, wanted: Wanted | None = None) -> Iterator[KeptRout
 def json_of(kept: KeptRoute) -> dict[str, Any]:
     """Return a route as the JSON object that pages, the program and exports use."""
     route = kept.route
+    found = asdict(route)
+    del found["caller"]  # what only spans need is not kept
+    for hop in found["hops"]:
+        del hop["remote"]
     return {
-        **asdict(route),
-        "hops": [asdict(hop) for hop in route.hops],
+        **found,
         "prompt_tokens": route.prompt_tokens,
         "completion_tokens": route.completion_tokens,
         "cost": route.cost,

@@ -25,8 +25,8 @@ LOG = logging.getLogger("disrouter.gateway")
 EVERY_SECONDS = 0.25
 """How often what has gathered is written: a killed gateway loses no more than this, and one transaction."""
 
-BATCH = 1_000
-"""Most routes in one transaction."""
+BATCH = 256
+"""Most routes in one transaction; as many that wait wake the writer. More would save nothing and take memory."""
 
 MAX_WAITING = 20_000
 """Most routes that wait for the store; later ones are counted and dropped."""
@@ -102,6 +102,8 @@ class StoreWriter:
             self._lose(1)
             return
         self._waiting.append(self._trimmed(route))
+        if len(self._waiting) == BATCH:
+            self._wake.set()
 
     def start(self) -> None:
         """Read the keys once, then begin to write."""

@@ -1,4 +1,7 @@
-"""OpenTelemetry spans of finished routes: one for the route, one below it for every hop.
+"""OpenTelemetry spans of finished routes: the request, below it the route, and below that every hop.
+
+The request's span stands in its client's trace, where the client has one, and has the id that agents are told as their
+parent; so their own spans, where they make any, hang below it.
 
 Off unless an endpoint is configured. Spans are made from records after the reply, so they cost a request nothing but
 their making; queries and answers are never among their attributes.
@@ -13,16 +16,24 @@ from typing import TYPE_CHECKING, Any
 from disrouter import __version__
 from disrouter.errors import MissingExtraError
 from disrouter.gateway import semconv
-from disrouter.gateway.records import HopRecord, RouteRecord
+from disrouter.gateway.records import Endpoint, HopRecord, RouteRecord
 from disrouter.gateway.redaction import kept_model
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.sdk.trace.export import SpanExporter
 
 __all__ = ["Telemetry", "telemetry_from"]
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """Variables of which one must be set: the standard ones of OpenTelemetry, as are all others that matter."""
+
+
+_PATHS: dict[Endpoint, str] = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "responses": "/v1/responses",
+}
 
 
 def telemetry_from(environment: Mapping[str, str] = os.environ) -> Telemetry | None:
@@ -66,21 +77,28 @@ class Telemetry:
         """Make the spans of a route. A full queue drops the oldest ones."""
         from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
-        self._ids.next_trace_id = _number(route.trace_id)
         start = int(route.time * 1e9)
-        span = self._tracer.start_span(
+        path = _PATHS[route.endpoint]
+        self._ids.take(route.trace_id)
+        request = self._tracer.start_span(
+            f"POST {path}",
+            context=_context_of(route.caller),
+            kind=SpanKind.SERVER,
+            attributes=_request_attributes(route, path),
+            start_time=start,
+        )
+        whole = self._tracer.start_span(
             f"{semconv.INVOKE_WORKFLOW} {self._workflow}",
-            context=None,
-            kind=SpanKind.INTERNAL,
+            context=set_span_in_context(request),
             attributes=_route_attributes(route, self._workflow),
             start_time=start,
         )
-        inside, at = set_span_in_context(span), start
+        inside, at = set_span_in_context(whole), start
         for position, hop in enumerate(route.hops):
             child = self._tracer.start_span(
                 f"{semconv.INVOKE_AGENT} {hop.agent}",
                 context=inside,
-                kind=SpanKind.INTERNAL,
+                kind=SpanKind.CLIENT if hop.remote else SpanKind.INTERNAL,
                 attributes=_hop_attributes(hop, position),
                 start_time=at,
             )
@@ -89,8 +107,12 @@ class Telemetry:
             at += int(hop.seconds * 1e9)  # hops follow each other
             child.end(at)
         if route.outcome in ("failed", "cut"):
-            span.set_status(Status(StatusCode.ERROR))
-        span.end(max(at, start + int(route.seconds * 1e9)))
+            whole.set_status(Status(StatusCode.ERROR))
+        if route.code >= 500:
+            request.set_status(Status(StatusCode.ERROR))
+        end = max(at, start + int(route.seconds * 1e9))
+        whole.end(end)
+        request.end(end)
 
     def stop(self) -> None:
         """Send what waits and end."""
@@ -133,22 +155,50 @@ def _hop_attributes(hop: HopRecord, position: int) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _request_attributes(route: RouteRecord, path: str) -> dict[str, Any]:
+    found = {
+        semconv.HTTP_METHOD: "POST",
+        semconv.HTTP_ROUTE: path,
+        semconv.HTTP_STATUS: route.code,
+        semconv.URL_PATH: path,
+        semconv.URL_SCHEME: "http",
+    }
+    return found | ({semconv.ERROR_TYPE: str(route.code)} if route.code >= 500 else {})
+
+
+def _context_of(caller: str | None) -> Context:
+    """Return the context that a client's span makes; an empty one where it has none."""
+    from opentelemetry.context import Context
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    carrier = {} if caller is None else {"traceparent": caller}
+    return TraceContextTextMapPropagator().extract(carrier, Context())
+
+
 def _ids() -> Any:
-    """Return a generator of ids that gives the next root span the trace id of its route."""
+    """Return a generator of ids that gives the span of a request the ids that agents were told."""
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
     class RouteIds(RandomIdGenerator):
-        next_trace_id: int | None = None
+        trace_id: int | None = None
+        span_id: int | None = None
+
+        def take(self, route_id: str) -> None:
+            """Make the next span that of a route, in a trace of its own unless it has a parent."""
+            self.trace_id, self.span_id = _number(route_id, 32), _number(route_id[:16], 16)
 
         def generate_trace_id(self) -> int:
-            given, self.next_trace_id = self.next_trace_id, None
-            return given or super().generate_trace_id()
+            return self.trace_id or super().generate_trace_id()
+
+        def generate_span_id(self) -> int:
+            given, self.span_id = self.span_id, None
+            return given or super().generate_span_id()
 
     return RouteIds()
 
 
-def _number(trace_id: str) -> int | None:
+def _number(text: str, digits: int) -> int | None:
     try:
-        return int(trace_id, 16) if len(trace_id) == 32 else None
+        return int(text, 16) if len(text) == digits else None
     except ValueError:
         return None

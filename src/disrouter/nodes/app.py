@@ -6,6 +6,7 @@ As a model it is a gateway over a network of that one agent. Beside that it spea
     POST /v1/agent/look      what it thinks of a query
     POST /v1/agent/answer    its answer, one JSON object a line
     POST /v1/agent/release   lets go of looks that nobody will go on from
+    POST /v1/agent/carry     goes on with a walk, peer to peer
 
 With a secret, these four are open to who signs with it and to nobody else; without one, to this machine only.
 """
@@ -34,6 +35,7 @@ from disrouter.gateway.hosts import is_local
 from disrouter.gateway.metrics import BreakerState, Metrics
 from disrouter.network import Network
 from disrouter.nodes.calls import NodeCall
+from disrouter.nodes.peer import Peers
 from disrouter.types import Agent
 
 __all__ = ["Node"]
@@ -49,7 +51,8 @@ class Node:
         digest: Digest of its model, where that lies here.
         looks: Most looks that are held for their answers.
         look_seconds: How long one is held.
-        network: The whole network that it is an agent of, where this process knows it.
+        network: The whole network that it is an agent of, where this process knows it; with ``dispatch`` peer the node
+            passes queries on itself.
         warm: Whether a model of this process is loaded from the start instead of at its first look.
     """
 
@@ -91,13 +94,17 @@ class Node:
 
     def app(self, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
         """Return the ASGI app; ``routes`` are more of them."""
+        peers = Peers(self, self.network) if self.network is not None and self.network.dispatch == "peer" else None
         return self.gateway.app(
             [
                 Route("/v1/agent", self.card, methods=["GET"]),
                 *(self._call(name) for name in ("look", "answer", "release")),
                 Route("/metrics", self.show_metrics, methods=["GET"]),
+                *(peers.routes() if peers else ()),
                 *routes,
-            ]
+            ],
+            on_start=peers.open if peers else None,
+            on_stop=peers.close if peers else None,
         )
 
     @property

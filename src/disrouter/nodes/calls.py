@@ -31,14 +31,14 @@ from disrouter.gateway.errors import ProblemError, error_of
 if TYPE_CHECKING:
     from disrouter.nodes.app import Node
 
-__all__ = ["NodeCall"]
+__all__ = ["LINES", "LOG", "NodeCall"]
 
 LOG = logging.getLogger("disrouter.nodes")
 
 MOST_TICKETS = 1_000
 
 _JSON = (b"content-type", b"application/json")
-_LINES = (
+LINES = (
     (b"content-type", b"application/x-ndjson"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
@@ -102,7 +102,12 @@ class NodeCall:
         finally:
             watcher.cancel()
 
-    async def _look(self, call: Call) -> None:
+    def _require_open(self) -> None:
+        """Do nothing unless the node is ending.
+
+        Raises:
+            FaultError: It is.
+        """
         if self.node.gateway.draining:
             raise FaultError(
                 f"Agent '{self.node.name}' is ending and takes no new queries.",
@@ -111,6 +116,9 @@ class NodeCall:
                 code="draining",
                 retry_after=1.0,
             )
+
+    async def _look(self, call: Call) -> None:
+        self._require_open()
         await self._respond(await self.node.hosting.look_json(call))
 
     async def _answer(self, call: Call) -> None:
@@ -120,8 +128,8 @@ class NodeCall:
                     await self._refuse(piece["fault"])
                     return
                 if not self.begun:
-                    await self._start(200, _LINES)
-                await self.send({"type": "http.response.body", "body": orjson.dumps(piece) + b"\n", "more_body": True})
+                    await self._start(200, LINES)
+                await self.send({"type": "http.response.body", "body": _written(piece) + b"\n", "more_body": True})
         await self.send({"type": "http.response.body", "body": b""})
 
     def _require_expected(self, body: Mapping[str, Any]) -> None:
@@ -215,7 +223,7 @@ class NodeCall:
         await self._respond({**error_of(problem), "fault": fault}, status, headers)
 
     async def _respond(self, body: Any, status: int = 200, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        data = orjson.dumps(body)
+        data = _written(body)
         length = (b"content-length", str(len(data)).encode())
         await self._start(status, (_JSON, length, *headers))
         await self.send({"type": "http.response.body", "body": data})
@@ -224,6 +232,10 @@ class NodeCall:
         self.begun = True
         ending = [(b"connection", b"close")] if self.node.gateway.draining else []
         await self.send({"type": "http.response.start", "status": status, "headers": [*headers, *ending]})
+
+
+def _written(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)  # agents of others may count with it
 
 
 def _other(message: str, code: str) -> FaultError:

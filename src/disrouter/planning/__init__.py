@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from disrouter.planning.curves import SIDE_BY_SIDE, TAKING_TURNS, Slowdown
 from disrouter.planning.measures import Measured, Quantiles
-from disrouter.planning.search import Plan, Promise, capacity_plan
+from disrouter.planning.promise import Plan, Promise
+from disrouter.planning.search import capacity_plan
 from disrouter.planning.site import Faults, Host, Served, Site, site_of
 from disrouter.planning.sources import open_source
 from disrouter.planning.trials import Effort, Load, trial

@@ -69,7 +69,9 @@ def _loads(axes: Any, report: PlanReport) -> None:
     axes.axvline(report.load.qps, color=MUTED, linewidth=1, linestyle=":")
     axes.set_xlabel("queries a second")
     axes.set_ylabel("seconds")
-    axes.set_ylim(bottom=0)
+    planned = next(one.found.end.p95 for one in shown if one.found.end and one.qps >= report.load.qps)
+    # Overload rises without end: what matters is where it begins.
+    axes.set_ylim(0, min(axes.get_ylim()[1], 4 * max(planned, report.promise.p95 or 0.0)))
     axes.legend(loc="upper left")
     axes.set_title("Seconds over load", fontsize=11)
 

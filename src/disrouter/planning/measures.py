@@ -45,6 +45,9 @@ class Measured:
     answered: float
     """Queries a second that were answered."""
 
+    in_flight: float
+    """Queries that are on their way at a time."""
+
     end: Quantiles | None
     """Until the whole answer; None if nothing was answered."""
 
@@ -95,6 +98,7 @@ def measured(site: Site, replicas: Replicas, runs: Sequence[tuple[Passed, slice]
         queries=count,
         offered=rate,
         answered=rate * answered / count,
+        in_flight=rate / count * sum(float(np.nansum(values)) for values in end),
         end=_quantiles(end),
         first=_quantiles(first),
         unanswered=1 - answered / count,

@@ -58,11 +58,6 @@ def workload_of_table(table: OutcomeTable, network: Network, scenario: Scenario,
     notes = []
     if failed:
         notes.append(f"{failed} of {there.shape[2]} queries met a broken agent; in the plan these visits take no time")
-    if any(agent.card.details.get("backend") == "transformers" for agent in network.agents.values()):
-        notes.append(
-            "seconds that `disrouter eval` measured of local models are shares of batches: what a query takes of the "
-            "processor when many come together, not how long it takes alone (--seconds gives others)"
-        )
     return Workload(
         routes=tuple(routes), source=source, behaviours=_behaviours(there, network), given={}, notes=tuple(notes)
     )

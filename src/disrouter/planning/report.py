@@ -8,7 +8,7 @@ from typing import Any
 
 from disrouter.network import Network
 from disrouter.planning.measures import Measured
-from disrouter.planning.search import Plan, Promise
+from disrouter.planning.promise import Plan, Promise
 from disrouter.planning.site import GATEWAY, Host, Site
 from disrouter.planning.studies import Loaded, Lost, Variant
 from disrouter.planning.trials import Load, alone

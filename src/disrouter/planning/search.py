@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from disrouter.errors import RunError, UnknownNameError, UsageError
-from disrouter.planning.measures import Measured, Quantiles
+from disrouter.planning.measures import Measured
+from disrouter.planning.promise import Plan, Promise
 from disrouter.planning.site import GATEWAY, Host, Replicas, Site
 from disrouter.planning.trials import FINAL, QUICK, Effort, Load, Report, alone, trial
 
-__all__ = ["Plan", "Promise", "capacity_plan", "fewest"]
+__all__ = ["capacity_plan", "fewest"]
 
 BUSIEST = 0.9
 """Utilisation beyond which a little more load makes waits several times as long; no plan goes there."""
@@ -23,56 +23,19 @@ BUSIEST = 0.9
 STEPS = 60
 """Most plans that are tried on the way up."""
 
-STEP_SHARE = 0.03
-"""Replicas are added one at a time, or by this share where there are many."""
+STEP_SHARE, FASTER, MOST_SHARE = 0.03, 1.4, 0.25
+"""Replicas are added one at a time, or by this share where there are many; a share that grows from step to step."""
+
+EXACT = 0.01
+"""Of many replicas, so many more or less make no difference worth a simulation."""
 
 NOTHING = 1e-3
 """A delay of this share of the time that a query takes alone is none."""
 
+FEW = 50
+"""Up to so many replicas in all, a start that was too high is brought down: there a single one counts."""
+
 MOST_REPLICAS = 100_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
-    """What a plan must keep; None is not asked for."""
-
-    p95: float | None = None
-    """Seconds within which 95 % of the answered queries have their whole answer."""
-
-    unanswered: float = 0.001
-    """Largest share of queries without an answer."""
-
-    budget: float | None = None
-    """Most money per hour."""
-
-    def __post_init__(self) -> None:
-        for name, value in (("p95", self.p95), ("budget", self.budget)):
-            if value is not None and not 0 < value < math.inf:
-                raise UsageError(f"A {name} of {value:g} is not usable: give a number above 0.")
-        if not 0 <= self.unanswered < 1:
-            raise UsageError(f"A share of {self.unanswered:g} without an answer is not usable: give one from 0 to 1.")
-
-    def kept(self, found: Measured) -> bool:
-        """Return whether a simulated plan surely keeps all but the budget: the upper end of the interval counts."""
-        fast = self.p95 is None or (found.end is not None and _upper(found.end) <= self.p95)
-        return fast and found.unanswered <= self.unanswered
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Replicas of every host, and what they do under the load."""
-
-    replicas: Replicas
-    least: Replicas
-    """What the load alone needs, at a utilisation of at most 90 %."""
-
-    cost: float | None
-    """Money per hour; None where it is not known."""
-
-    found: Measured
-    kept: bool
-    problem: str | None = None
-    """Why the promise is not kept, and what would keep it."""
 
 
 def fewest(site: Site, load: Load) -> dict[str, int]:
@@ -88,6 +51,7 @@ def capacity_plan(
     fixed: Replicas | None = None,
     quick: Effort = QUICK,
     final: Effort = FINAL,
+    start: Replicas | None = None,
     report: Report | None = None,
 ) -> Plan:
     """Return the cheapest plan that keeps a promise, or the best one there is with what is the matter.
@@ -99,6 +63,7 @@ def capacity_plan(
         fixed: Replicas that stand already, by host; if all are given, this very plan is judged.
         quick: What is simulated to compare plans.
         final: What is simulated of the plan that is returned.
+        start: Where to begin; of many replicas nothing is taken back then. Default: what the load alone needs.
         report: Told of the progress.
 
     Raises:
@@ -112,7 +77,7 @@ def capacity_plan(
     search.require_possible()
     if promise.p95 is None:
         return search.best_within_budget()
-    plan = search.cheapest()
+    plan = search.cheapest(start)
     if promise.budget is None or not plan.kept or plan.cost is None or plan.cost <= promise.budget:
         return plan
     return search.best_within_budget(wanted=plan)
@@ -156,10 +121,12 @@ class _Search:
                 "queries a second come",
             )
 
-    def cheapest(self) -> Plan:
+    def cheapest(self, start: Replicas | None = None) -> Plan:
         """Return the cheapest plan found that keeps the promise."""
-        here = self._up(dict(self.least), self.quick)
-        if self.promise.kept(self._try(here, self.quick)):
+        first = {name: max(least, (start or {}).get(name, 0)) for name, least in self.least.items()}
+        here = self._up({**first, **self.fixed}, self.quick)
+        small = start is None or sum(here.values()) <= FEW
+        if small and self.promise.kept(self._try(here, self.quick)):
             here = self._down(here)
         here = self._up(here, self.final)
         return self.judged(here)
@@ -179,7 +146,7 @@ class _Search:
             if host is None:
                 break
             price = self.site.cost({**here, host.name: here[host.name] + 1}) - self.site.cost(here)
-            here[host.name] += min(_step(here[host.name]), math.floor(left / price) if price > 0 else 1)
+            here[host.name] += min(_step(here[host.name], STEP_SHARE), math.floor(left / price) if price > 0 else 1)
         plan = self.judged(best)
         if wanted is None:
             return plan
@@ -201,24 +168,26 @@ class _Search:
             cost=self.site.cost(replicas) if self.site.priced else None,
             found=found,
             kept=self.promise.kept(found),
-            problem=None if self.promise.kept(found) else _shortfall(self.promise, found, self.load),
+            problem=None if self.promise.kept(found) else self.promise.shortfall(found, self.load.qps),
         )
 
     def _up(self, here: dict[str, int], effort: Effort) -> dict[str, int]:
         """Return the first plan on the way up that keeps the promise, or the last one that made a difference."""
+        share = STEP_SHARE
         for _ in range(STEPS):
             found = self._try(here, effort)
             host = None if self.promise.kept(found) else self._worst(found, self._movable())
             if host is None:
                 break
-            here = {**here, host.name: min(MOST_REPLICAS, here[host.name] + _step(here[host.name]))}
+            here = {**here, host.name: min(MOST_REPLICAS, here[host.name] + _step(here[host.name], share))}
+            share = min(MOST_SHARE, share * FASTER)
         return here
 
     def _down(self, here: dict[str, int]) -> dict[str, int]:
         """Return a plan from which nothing can be taken any more, the dearest host first."""
         for host in sorted(self._movable(), key=lambda host: -(host.cost or 0.0)):
             low, high = self.least[host.name], here[host.name]
-            while low < high:
+            while high - low > EXACT * high:
                 middle = (low + high) // 2
                 if self.promise.kept(self._try({**here, host.name: middle}, self.quick)):
                     high = middle
@@ -270,27 +239,13 @@ def _check(site: Site, promise: Promise, fixed: Mapping[str, int]) -> None:
             raise UsageError(f"{count} replicas of '{name}' are not usable: give a whole number from 1.")
 
 
-def _shortfall(promise: Promise, found: Measured, load: Load) -> str:
-    if found.unanswered > promise.unanswered:
-        return f"{found.unanswered:.2%} of the queries get no answer; {promise.unanswered:.2%} are allowed."
-    assert found.end is not None
-    sure = f" (surely up to {_upper(found.end):.3g} s)" if found.end.p95_interval is not None else ""
-    return (
-        f"95 % of the queries take up to {found.end.p95:.3g} s{sure}, not {promise.p95:g} s, at {load.qps:g} a second."
-    )
-
-
-def _upper(end: Quantiles) -> float:
-    return end.p95 if end.p95_interval is None else end.p95_interval[1]
-
-
 def _seconds(found: Measured) -> float:
     """Return what plans are compared by where the promise is out of reach: p95, and unanswered queries as very slow."""
     return math.inf if found.end is None else found.end.p95 * (1 + 100 * found.unanswered)
 
 
-def _step(replicas: int) -> int:
-    return max(1, math.ceil(STEP_SHARE * replicas))
+def _step(replicas: int, share: float) -> int:
+    return max(1, math.ceil(share * replicas)) if replicas * STEP_SHARE > 1 else 1
 
 
 def _price(host: Host, site: Site) -> float:

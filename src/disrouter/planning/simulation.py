@@ -7,9 +7,10 @@ does; if nobody is left, the dearest agent that looked answers.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import simpy
@@ -17,22 +18,14 @@ from numpy.typing import NDArray
 
 from disrouter.planning.site import GATEWAY, Replicas, Site
 from disrouter.planning.stations import Job, Station
-from disrouter.planning.workload import Behaviour, Route, Workload
+from disrouter.planning.steps import Step, steps
+from disrouter.planning.workload import Behaviour, Workload
 
-__all__ = ["Arrivals", "Passed", "Step", "simulate"]
+__all__ = ["Arrivals", "Passed", "simulate"]
 
 Walk = Generator[simpy.Event, Any, None]
 Arrivals = NDArray[np.float64]
 """Seconds from one query to the next."""
-
-
-class Step(NamedTuple):
-    """A visit as the simulation needs it."""
-
-    agent: int
-    answers: bool
-    work: float
-    first: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +107,7 @@ class _Run:
         self.successors = [[self.number[to] for to in site.successors[name]] for name in self.names]
         self.behaviours = [workload.behaviours.get(name) for name in self.names]
         count, agents = len(gaps), len(self.names) + 1  # the last column is the gateway's
-        self.steps = list(steps(workload, self.number, _keeping(site), random, count, in_order, offset))
+        self.steps = list(steps(workload, site, self.number, random, count, in_order, offset))
         self.passed = Passed(
             arrived=np.cumsum(gaps),
             first=np.full(count, np.nan),
@@ -126,11 +119,15 @@ class _Run:
             work=np.zeros((count, agents)),
         )
         self.current: dict[int, tuple[Station, Job]] = {}
+        """Where every query under way is."""
+        self.underway: deque[tuple[float, int]] = deque()
+        """Deadlines, the earliest first."""
         self.left = count
         self.over = self.env.event()
 
     def run(self) -> Passed:
         self.env.process(self._come())
+        self.env.process(self._watch())
         if self.site.faults.down:
             for station in self.stations.values():
                 for number in range(len(station.machines)):
@@ -159,9 +156,7 @@ class _Run:
 
     def _walk(self, query: int) -> Walk:
         began = self.env.now
-        if self.site.deadline < np.inf:
-            alarm = simpy.Timeout(self.env, self.site.deadline, query)
-            alarm.callbacks.append(self._expire)
+        self.underway.append((began + self.site.deadline, query))
         looked: list[int] = []
         route, before = list(self.steps[query]), -1
         while route:
@@ -178,7 +173,7 @@ class _Run:
                 recalled = step.answers and step.agent in looked and before != step.agent
                 yield from self._beyond(query, began, step.agent, looked, recalled)
             before = step.agent
-        self.current.pop(query, None)
+        del self.current[query]
         self.left -= 1
         if not self.left:
             self.over.succeed()
@@ -216,13 +211,18 @@ class _Run:
             passed.broken[query] = True
         return str(how)
 
-    def _expire(self, event: simpy.Event) -> None:
-        query = event.value
-        assert isinstance(query, int)
-        if query in self.current:
-            self.passed.late[query] = True
-            station, job = self.current[query]
-            station.leave(job)
+    def _watch(self) -> Walk:
+        """Give up what is not done at its deadline; queries reach theirs in the order in which they came."""
+        underway, current, env = self.underway, self.current, self.env
+        while True:
+            while underway and (underway[0][1] not in current or underway[0][0] <= env.now):
+                _, query = underway.popleft()
+                if query in current:
+                    self.passed.late[query] = True
+                    station, job = current[query]
+                    station.leave(job)
+            # Whoever comes while nobody is under way reaches the deadline later than this.
+            yield env.timeout(underway[0][0] - env.now if underway else self.site.deadline)
 
     def _beyond(self, query: int, began: float, agent: int, looked: list[int], recalled: bool) -> Walk:
         """Go on where no recorded route says how: to the successors, then back to whoever looked."""
@@ -264,50 +264,6 @@ class _Run:
     def _answer(self, agent: int, behaviour: Behaviour) -> Step:
         work = _drawn(self.random, behaviour.answers)
         return Step(agent, True, work, min(work, _drawn(self.random, behaviour.looks)))
-
-
-def steps(
-    workload: Workload,
-    number: Mapping[str, int],
-    keeping: frozenset[str],
-    random: np.random.Generator,
-    count: int,
-    in_order: bool = False,
-    offset: int = 0,
-) -> Iterator[Sequence[Step]]:
-    """Yield the visits of so many queries: routes drawn with replacement, or one after the other."""
-    made = [_steps(route, number, keeping) for route in workload.routes]
-    picks = (np.arange(count) + offset) % len(made) if in_order else random.integers(len(made), size=count)
-    drawn = {number[name]: value for name, value in workload.given.items() if value.variation}
-    if not drawn:
-        yield from (made[pick] for pick in picks.tolist())
-        return
-    for pick in picks.tolist():
-        route = []
-        for step in made[pick]:
-            value = drawn.get(step.agent)
-            if value is not None and step.work > 0:
-                shape = 1 / value.variation**2 if value.variation else 1.0
-                work = float(random.gamma(shape, step.work / shape))
-                step = Step(step.agent, step.answers, work, step.first * work / step.work)
-            route.append(step)
-        yield route
-
-
-def _steps(route: Route, number: Mapping[str, int], keeping: frozenset[str]) -> tuple[Step, ...]:
-    made: list[Step] = []
-    for visit in route.visits:
-        step = Step(number[visit.agent], visit.step == "answer", visit.seconds, visit.first)
-        last = made[-1] if made else None
-        if last is not None and last.agent == step.agent and step.answers and visit.agent in keeping:
-            made[-1] = Step(step.agent, True, last.work + step.work, last.work + step.first)
-        elif step.work > 0 or step.answers:  # a look that takes no time is none: the agent is not asked
-            made.append(step)
-    return tuple(made)
-
-
-def _keeping(site: Site) -> frozenset[str]:
-    return frozenset(agent.name for host in site.hosts for agent in host.agents if agent.keeps_place)
 
 
 def _drawn(random: np.random.Generator, values: Sequence[float]) -> float:

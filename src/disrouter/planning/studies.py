@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,8 @@ from disrouter.errors import RunError
 from disrouter.network import Network
 from disrouter.planning.measures import Measured
 from disrouter.planning.outcomes import skipping
-from disrouter.planning.search import Plan, Promise, capacity_plan
+from disrouter.planning.promise import Plan, Promise
+from disrouter.planning.search import capacity_plan, fewest
 from disrouter.planning.site import Replicas, Site
 from disrouter.planning.sources import Source
 from disrouter.planning.trials import Effort, Load, Report, trial
@@ -117,13 +119,17 @@ def lost_replicas(site: Site, replicas: Replicas, load: Load, *, report: Report 
     return made
 
 
-def promised_plan(site: Site, load: Load, promise: Promise, workload: Workload, report: Report | None) -> Plan:
-    """Return the plan of another workload under the same load and promise, simulated briefly."""
-    return capacity_plan(
-        site,
-        replace(load, workload=workload),
-        Promise(p95=promise.p95, unanswered=promise.unanswered, budget=promise.budget if promise.p95 is None else None),
-        quick=SHORT,
-        final=Effort(SHORT.queries, 3),
-        report=report,
-    )
+def promised_plan(
+    site: Site, load: Load, promise: Promise, workload: Workload, known: Plan, report: Report | None
+) -> Plan:
+    """Return the plan of another workload under the same load and promise, simulated briefly.
+
+    It begins with hosts as busy as those of a plan that is known, which is where the search has ended before.
+    """
+    other = replace(load, workload=workload)
+    promised = Promise(p95=promise.p95, unanswered=promise.unanswered)
+    if promise.p95 is None:
+        promised = promise
+    before, after = fewest(site, load), fewest(site, other)
+    start = {name: math.ceil(known.replicas[name] / before[name] * after[name]) for name in after}
+    return capacity_plan(site, other, promised, quick=SHORT, final=Effort(SHORT.queries, 3), start=start, report=report)

@@ -16,7 +16,7 @@ from disrouter.planning.site import Replicas, Site
 from disrouter.planning.workload import Workload
 from disrouter.seeds import seed_of
 
-__all__ = ["FINAL", "QUICK", "Effort", "Load", "Report", "alone", "trial"]
+__all__ = ["FINAL", "QUICK", "Effort", "Load", "Report", "alone", "settles", "trial"]
 
 MOST = 60_000
 """Queries of one simulation, those that are not counted included."""
@@ -100,9 +100,7 @@ def trial(site: Site, replicas: Replicas, load: Load, effort: Effort, report: Re
     The first queries of each repetition meet an empty network and are not counted; the last ones are not either, as
     nobody follows them.
     """
-    longest = alone(load)
-    warm = max(effort.queries // 10, math.ceil(2 * load.qps * longest))
-    tail = min(effort.queries // 2, math.ceil(load.qps * longest / 2))
+    warm, tail = _warm(load, effort), _tail(load, effort)
     warm = min(warm, MOST - effort.queries - tail)
     runs: list[tuple[Passed, slice]] = []
     for repetition in range(effort.repetitions):
@@ -116,6 +114,19 @@ def trial(site: Site, replicas: Replicas, load: Load, effort: Effort, report: Re
         if report is not None:
             report("", len(gaps))
     return measured(site, replicas, runs)
+
+
+def settles(load: Load, effort: Effort) -> bool:
+    """Return whether a simulation is long enough to fill an empty network before it counts."""
+    return _warm(load, effort) <= MOST - effort.queries - _tail(load, effort)
+
+
+def _warm(load: Load, effort: Effort) -> int:
+    return max(effort.queries // 10, math.ceil(2 * load.qps * alone(load)))
+
+
+def _tail(load: Load, effort: Effort) -> int:
+    return min(effort.queries // 2, math.ceil(load.qps * alone(load) / 2))
 
 
 def _drawn(mean: float, given: object, random: np.random.Generator) -> float:

@@ -14,7 +14,6 @@ The rule is two-sided: an agent answers because it is sure, and also because nob
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
@@ -40,6 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ValueOfForwarding"]
 
+MOST_THRIFT = 1e6
+"""Far beyond what any budget needs; values of much larger ones would overflow."""
+
 TIE = 1e-9
 """Looking once more must promise at least this much: in a tie the query has travelled enough."""
 
@@ -61,7 +63,8 @@ class ValueOfForwarding:
     """In [0, 1]: nobody who can pass on answers with a smaller chance to be right. See ``--max-accuracy-drop``."""
 
     thrift: float = 1.0
-    """From 1: how many times alpha counts when deciding. Above 1 where a budget is tighter than any scenario."""
+    """From 1 to a million: how many times alpha counts when deciding. Above 1 where a budget is tighter than any
+    scenario."""
 
     _pool: Tables | None = field(default=None, repr=False, compare=False)
 
@@ -79,9 +82,9 @@ class ValueOfForwarding:
                 f"Policy '{self.name}': floor {self.floor!r} is not a number from 0 to 1.",
                 hint="0 sets no floor; `disrouter tune --max-accuracy-drop` finds one that keeps a promise",
             )
-        if not is_number(self.thrift) or not 1.0 <= self.thrift < math.inf:
+        if not is_number(self.thrift) or not 1.0 <= self.thrift <= MOST_THRIFT:
             raise ConfigError(
-                f"Policy '{self.name}': thrift {self.thrift!r} is not a number from 1.",
+                f"Policy '{self.name}': thrift {self.thrift!r} is not a number from 1 to {MOST_THRIFT:,.0f}.",
                 hint="1 weighs cost as the scenario says; `disrouter tune --budget` finds what keeps a budget",
             )
 
