@@ -18,6 +18,8 @@ import subprocess
 import sys
 import urllib.request
 
+from disrouter.evaluation.suites import suite_of
+
 # Read when Ray is imported, and by every node that is started from here.
 os.environ |= {
     "RAY_AUTH_MODE": "token",
@@ -26,8 +28,6 @@ os.environ |= {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-
-QUESTIONS = ("12 + 7 = ?", "Reverse: abcd", "Sort: 9 3 7 1")
 
 
 def main() -> None:
@@ -66,8 +66,8 @@ def serve(address: str, *, stay: bool) -> None:
         else:
             raise SystemExit(gateway.wait() or 1)
         url = line.split("served at ")[1].strip()
-        for question in QUESTIONS:
-            print(f"{question}  {ask(url, question)}", flush=True)
+        for query in suite_of("lab").queries("in", 7, 3):
+            print(f"{query.text!r} ({query.dataset}): {ask(url, query.text)}; right is {query.reference}", flush=True)
         if stay:
             gateway.wait()
     finally:
