@@ -23,8 +23,9 @@ from disrouter.evaluation.build import build
 from disrouter.evaluation.outcome_files import write_table
 from disrouter.lab.family import checkpoint_path
 from disrouter.lab.suite import LabSuite
-from disrouter.training.profiling import LocalSampler, SharedSampler, profile
+from disrouter.training.profiling import LocalSampler, profile
 from disrouter.training.settings import ProfileSettings
+from disrouter.training.shared_sampler import SharedSampler
 from disrouter.types import AgentCard, Look, Query, QueryPrice, Scenario
 from disrouter.utility import BALANCE, COST_FIRST
 
