@@ -93,7 +93,7 @@ def run(seconds: float, busy: float) -> dict[str, Any]:
     engine = engine_of("ray")
     assert engine is not None
     found: dict[str, Any] = {"replicas": []}
-    with engine.hosting(lambda: state["read"]()) as hosted:
+    with engine.hosting(lambda: state["read"]()) as hosted, asyncio.Runner() as runner:
 
         def host(agents: list[Any], placement: Placement) -> Network:
             network = Network("measured", agents)
@@ -107,7 +107,7 @@ def run(seconds: float, busy: float) -> dict[str, Any]:
                     await agent.aclose()  # type: ignore[attr-defined]
                 return value
 
-            return asyncio.run(whole())
+            return runner.run(whole())
 
         for copies in COPIES:
             network = host([FixedTime("fixed", SECONDS)], Placement(replicas=copies, cpus=0.1, max_ongoing=3))
@@ -159,14 +159,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seconds", type=float, default=8.0, help="of load per number of replicas")
     options.add_argument("--busy", type=float, default=25.0, help="seconds of load while the number follows it")
-    options.add_argument("-o", "--output", type=Path, help="folder of the figure ray-replicas.svg and of the numbers")
+    options.add_argument("-o", "--output", type=Path, help="folder of the figure ray-replicas.svg")
     given = options.parse_args()
     found = run(given.seconds, given.busy)
-    print(json.dumps({key: value for key, value in found.items() if key != "autoscaling"}, indent=2))
+    print(json.dumps(found))
     print(table(found))
     if given.output is not None:
         draw(found, given.output / "ray-replicas.svg")
-        (given.output / "ray-replicas.json").write_text(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":
