@@ -61,7 +61,9 @@ class Gateway:
         on_change: Told the names and breaker states of all agents, about every second.
         on_flight: Told when a request comes in (True) or is done (False).
         on_shed: Told the reason when a request is turned away by load.
-        warm: Whether models of this process are loaded from the start instead of at their first look.
+        warm: Whether models of this process are loaded from the start instead of at their first look; until they are
+            the gateway is not ready.
+        on_warm: Told how many models were loaded, when they are.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Gateway:
         on_flight: Callable[[bool], None] | None = None,
         on_shed: Callable[[ShedReason], None] | None = None,
         warm: bool = False,
+        on_warm: Callable[[int], None] | None = None,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.access = access or Access()
@@ -88,7 +91,9 @@ class Gateway:
         self._on_change = on_change
         self._on_flight = on_flight
         self._on_shed = on_shed
-        self._warm = warm
+        self.loading = warm
+        """Whether models are being loaded; whoever asks meanwhile waits for them."""
+        self._on_warm = on_warm
         self._verifier = Verifier(self._secret)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -152,7 +157,7 @@ class Gateway:
     @property
     def ready(self) -> bool:
         """Whether a query sent now has a chance."""
-        return not self.draining and self.service.ready
+        return not self.draining and not self.loading and self.service.ready
 
     def drain(self) -> None:
         """Be done soon: not ready any more, and every reply closes its connection."""
@@ -282,11 +287,17 @@ class Gateway:
             self._close_later(old)
 
     async def _load(self, service: Service) -> None:
-        if self._warm:
-            try:
-                await service.warm()
-            except DisrouterError as error:
-                LOG.error("a model cannot be loaded: %s", error)
+        if not self.loading:
+            return
+        try:
+            loaded = await service.warm()
+        except DisrouterError as error:
+            LOG.error("a model cannot be loaded: %s", error)
+        else:
+            if loaded and self._on_warm is not None:
+                self._on_warm(loaded)
+        finally:
+            self.loading = False  # other agents may answer
 
     def _close_later(self, service: Service) -> None:
         self._retired.discard(service)
