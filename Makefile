@@ -49,6 +49,10 @@ test-soak: setup ## thousands of streams at once through the gateway, and its en
 bench-gateway: setup ## measure the gateway beside a pass-through and, if it is there, LiteLLM's proxy (slow; needs wrk)
 	@$(BIN)/python benchmarks/gateway.py $(ARGS)
 
+.PHONY: bench-faults
+bench-faults: setup ## nodes on hosts apart: killed, frozen, cut off, lossy, slow, talking garbage (minutes; needs root)
+	@$(BIN)/python benchmarks/faults $(ARGS)
+
 .PHONY: lint
 lint: setup ## check style, types and docs
 	@$(BIN)/ruff check .

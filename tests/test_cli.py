@@ -141,7 +141,7 @@ def test_examples_in_help_stand_on_lines_of_their_own(command: str) -> None:
 def test_commands_are_listed_in_the_order_of_use() -> None:
     listed = run("--help").stdout.partition("Commands:")[2].split("\n")
 
-    serving = ["init", "serve", "keys", "traces", "conformance"]
+    serving = ["init", "serve", "network", "agent", "keys", "traces", "conformance"]
     measuring = ["eval", "bench", "ladder", "tune", "drift"]
     training = ["profile", "train", "calibrate", "cards"]
     order = ["demo", "ask", *serving, *measuring, *training, "agents", "recipes", "lab"]

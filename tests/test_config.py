@@ -214,7 +214,7 @@ def test_all_problems_of_a_file_are_reported_at_once(folder: Path) -> None:
         "scenario_prompt, card, seconds, always_answers, timeouts, retries, concurrency, queue, breaker; did you mean "
         "'model'?",
         "limits.max_hops: 0 is not allowed; give a whole number from 1, the most agents asked per query",
-        "scenaro: unknown key; known: name, agents, cost_unit, edges, policy, scenario, limits; did you mean "
+        "scenaro: unknown key; known: name, agents, cost_unit, edges, policy, scenario, dispatch, limits; did you mean "
         "'scenario'?",
         "agents[1].model: missing; give a folder or table relative to the network file, 'lab:agent-1' for a shipped "
         "checkpoint, or with the backend 'openai' the model's name on its server",

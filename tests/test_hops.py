@@ -166,6 +166,30 @@ def test_where_there_are_too_many_words_none_is_taken_twice_and_new_ones_are() -
     assert verifier.travel(PATH, signer.headers(PATH, BODY, TRAVEL), BODY) == TRAVEL
 
 
+def test_what_was_said_before_a_process_started_is_not_taken_by_it() -> None:
+    here, there = Clock(), Clock()
+    signer, before = Signer(lambda: SECRET, here), Verifier(lambda: SECRET, clock=there)
+    headers = signer.headers(PATH, BODY, TRAVEL)
+    before.travel(PATH, headers, BODY)
+
+    there.now += 2.0
+    after = Verifier(lambda: SECRET, clock=there)
+
+    refusal = refused(after, headers)
+    assert refusal.code == "hop_time"
+    assert signer.learn(headers, refusal.headers)
+    assert after.travel(PATH, signer.headers(PATH, BODY, TRAVEL), BODY) == TRAVEL
+
+
+def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
+    signer, verifier, there = a_pair()
+    there.now -= 3600.0
+    headers = signer.headers(PATH, BODY, TRAVEL)
+
+    assert signer.learn(headers, refused(verifier, headers).headers)
+    assert verifier.travel(PATH, signer.headers(PATH, BODY, TRAVEL), BODY) == TRAVEL
+
+
 def test_a_reply_that_is_proven_is_the_reply_to_this_request() -> None:
     signer, verifier, _ = a_pair()
     headers, other = signer.headers(PATH, b"", Travel()), signer.headers(PATH, b"", Travel())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from disrouter.agents.remote import RemoteAgent
 from disrouter.agents.wire import call_from
 from disrouter.errors import AgentError
 from disrouter.network import Network
-from disrouter.types import AgentCard, Completion, Look, Query, QueryPrice, Sampling, Scenario, Usage
+from disrouter.types import AgentCard, Completion, Look, Query, QueryPrice, Request, Sampling, Scenario, Usage
 from disrouter.utility import BALANCE
 
 QUERY = Query.from_text("What is 2 + 2?")
@@ -161,6 +163,21 @@ async def test_a_look_is_held_for_a_bounded_time() -> None:
     assert await text_of(far, look) == "four"
 
 
+async def test_a_look_is_held_no_longer_than_its_caller_waits() -> None:
+    agent = Remembering(places=True)
+    far, hosting = remote(agent)
+    request = Request(body={"messages": []}, deadline=time.monotonic() + 0.01)
+
+    await far.look(QUERY, BALANCE)
+    await hosting.look(replace(QUERY, request=request), BALANCE)
+    async with asyncio.timeout(5):
+        while not agent.states[1].closed:
+            await asyncio.sleep(0.005)
+
+    assert agent.states[0].closed == 0
+    await hosting.aclose()
+
+
 async def test_an_agent_that_was_exchanged_still_answers_what_it_looked_at() -> None:
     old, new = Remembering(), Remembering()
     far, hosting = remote(old)
@@ -193,3 +210,12 @@ async def test_a_call_for_somebody_else_is_refused() -> None:
         await other.look(QUERY, BALANCE)
     with pytest.raises(AgentError, match="'a' lives here"):
         await text_of(other, None)
+
+
+@pytest.mark.parametrize("confidence", [float("nan"), float("inf"), -0.1, 1.1])
+async def test_a_confidence_that_is_none_is_the_same_failure_near_and_far(confidence: float) -> None:
+    agent = ScriptedAgent("a", confidence=confidence)
+    far, _ = remote(agent)
+    last = ScriptedAgent("last", cost=0.9)
+
+    assert await Network("n", [far, last]).route(QUERY) == await Network("n", [agent, last]).route(QUERY)

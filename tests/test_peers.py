@@ -186,6 +186,16 @@ async def test_the_policy_a_caller_chooses_travels_along() -> None:
     assert found == await lines_of(network.replace(policy=Threshold(0.8)), queries[:60], SCENARIOS.values())
 
 
+async def test_hosts_leave_out_whoever_the_caller_does_not_know() -> None:
+    plain = pool(rejecting("small", 0.1), rejecting("middle", 0.4), answering("large", 0.9))
+    drained = Hosts().host(plain).without("middle")
+
+    trace = await drained.route(QUERY)
+
+    assert trace_line(trace) == trace_line(await plain.without("middle").route(QUERY))
+    assert steps(trace) == [("small", "reject", None), ("large", "answer", None)]
+
+
 async def test_a_baton_holds_no_reference_answer() -> None:
     hosts = Hosts()
     network = hosts.host(pool(rejecting("small", 0.1), answering("large", 0.9)))
@@ -402,7 +412,7 @@ async def test_a_host_with_another_file_does_not_take_queries_from_strangers() -
 BATON = {
     "wire": 1, "at": "small", "query": {"id": "q1", "messages": [["user", "?"]]}, "scenario": ["balance", 0.5, 0.0],
     "sampling": [0.0, None, 0], "streaming": False, "hops": [], "seconds": 0.0, "limits": [None, None, None],
-    "policy": None,
+    "policy": None, "members": ["large", "small"],
 }  # fmt: skip
 
 
@@ -415,6 +425,7 @@ BATON = {
         {**BATON, "limits": [None, "much", None]}, {**BATON, "policy": "unheard-of"}, {**BATON, "seconds": -1},
         {**BATON, "policy": {"name": "threshold", "threshold": "/etc/passwd"}}, {**BATON, "at": ""},
         {**BATON, "query": {"id": "q1", "messages": [["root", "?"]]}}, {**BATON, "sampling": 1},
+        {**BATON, "members": "all"}, {**BATON, "members": [1]},
     ],
 )  # fmt: skip
 def test_what_is_no_baton_is_refused(garbage: Any) -> None:

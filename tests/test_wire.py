@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -267,3 +268,28 @@ def test_what_is_no_look_is_refused(value: Any) -> None:
 def test_what_is_no_card_is_refused(value: Any) -> None:
     with pytest.raises(WireError):
         card_from(value)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@given(anything, st.sampled_from(["query", "scenario", "sampling", "look", "agent"]), st.sampled_from(list(_CARD)))
+def test_whatever_comes_is_understood_or_refused_and_nothing_else(value: Any, part: str, of_card: str) -> None:
+    for read in (
+        lambda: call_from(value),
+        lambda: call_from({**_CALL, part: value}),
+        lambda: call_from({**_CALL, "look": {"usage": [0, 0], "seconds": 0.0, part: value}}),
+        lambda: look_from(value),
+        lambda: piece_from({"end": value}, "a"),
+        lambda: piece_from({"delta": value}, "a"),
+        lambda: piece_from({"fault": value}, "a"),
+        lambda: card_from(value),
+        lambda: card_from({**_CARD, of_card: value}),
+        lambda: card_from({**_CARD, "competence": {**_CARD["competence"], of_card: value, "scale": value}}),
+    ):
+        with contextlib.suppress(WireError, AgentError):
+            read()

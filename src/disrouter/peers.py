@@ -44,6 +44,8 @@ class Leg:
     """How long the walk has taken so far."""
     limits: Limits
     policy: AnyPolicy
+    members: frozenset[str]
+    """Who may be asked. A host leaves out whoever it knows besides: an agent that has left, or is drained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,7 @@ class PeerWalk(Walk):
             seconds=time.perf_counter() - self.started,
             limits=self.network.limits,
             policy=self.network.policy,
+            members=frozenset(self.network.agents),
         )
 
     def _settle_elsewhere(self, hop: Hop, at: str | None) -> None:

@@ -30,9 +30,9 @@ class Peered:
     _servers: dict[str, tuple[_Server, asyncio.Task[None]]] = field(default_factory=dict)
 
     async def stop(self, name: str) -> None:
-        """End a node at once."""
+        """End a node."""
         server, served = self._servers.pop(name)
-        server.should_exit = server.force_exit = True
+        server.should_exit = True
         await served
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import aiohttp
+import numpy as np
 import pytest
 
 from disrouter import __version__
@@ -26,6 +27,7 @@ from disrouter.network import Network
 from disrouter.nodes.server import access_for, require_secret
 from disrouter.types import AgentCard, Completion, Look, Query, QueryPrice, Request, Sampling, Scenario, Serving
 from disrouter.utility import BALANCE
+from gateway.running import running
 from nodes.running import PATIENCE, RunningNode, noded
 
 QUERY = Query.from_text("What is 2 + 2?")
@@ -345,6 +347,54 @@ async def test_the_time_that_is_left_is_carried_along_and_kept(secret: str) -> N
 
     assert caught.value.kind == "timeout"
     assert agent.deadlines[0] is not None and 0 < agent.deadlines[0] <= 0.3
+
+
+async def test_a_call_carries_trace_and_way_on(secret: str) -> None:
+    seen: list[Request | None] = []
+
+    class Watched(ScriptedAgent):
+        async def look(self, query: Query, scenario: Scenario) -> Look:
+            seen.append(query.request)
+            return await super().look(query, scenario)
+
+    settings = Settings(hop_secret_env=secret)
+    async with (
+        noded(Watched("a"), settings=settings) as node,
+        running(node.agent(hop_secret_env=secret), ScriptedAgent("b", cost=0.9)) as gateway,
+    ):
+        await gateway.post(max_cost=0.7, max_hops=2)
+        (route,) = gateway.kept.routes
+        ways = gateway.gateway.id, node.node.gateway.id
+
+    (request,) = seen
+    assert request is not None
+    assert request.traceparent == f"00-{route.trace_id}-{route.trace_id[:16]}-01"
+    assert request.via == ways
+    assert (request.max_cost, request.max_hops) == (0.7, 2)
+
+
+async def test_a_query_that_comes_back_to_a_node_is_refused(secret: str) -> None:
+    async with noded(ScriptedAgent("a"), settings=Settings(hop_secret_env=secret)) as node:
+        remote = node.agent(hop_secret_env=secret)
+        request = Request(body={"messages": []}, via=("elsewhere", node.node.gateway.id))
+        with pytest.raises(FaultError) as caught:
+            await remote.look(replace(QUERY, request=request), BALANCE)
+        await remote.aclose()
+
+    assert caught.value.status == 508
+
+
+async def test_numbers_of_numpy_travel_like_others() -> None:
+    class Numpy(ScriptedAgent):
+        async def look(self, query: Query, scenario: Scenario) -> Look:
+            return replace(await super().look(query, scenario), confidence=np.float64(1 / 3))
+
+    async with noded(Numpy("a")) as node:
+        remote = node.agent()
+        look = await remote.look(QUERY, BALANCE)
+        await remote.aclose()
+
+    assert look.confidence == 1 / 3
 
 
 async def test_work_ends_when_the_caller_hangs_up() -> None:

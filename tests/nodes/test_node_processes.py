@@ -182,3 +182,12 @@ def test_a_port_that_is_taken_is_said_so_before_anybody_starts(file: Path) -> No
 
     assert result.exit_code == 2
     assert f"Cannot listen at 127.0.0.1:{port}" in result.output
+
+
+def test_nodes_that_pass_queries_on_must_know_where_the_others_are(file: Path) -> None:
+    file.write_text(f"dispatch: peer\n{file.read_text(encoding='utf-8')}", encoding="utf-8")
+
+    result = CliRunner().invoke(cli, ["network", "up", "--network", str(file), "--port", "0"])
+
+    assert result.exit_code == 2
+    assert "small, middle, large have no address" in result.output

@@ -35,6 +35,8 @@ from disrouter.types import Completion, DecisionKind, Delta, Hop
 
 __all__ = ["baton_from", "baton_json", "broken_json", "carried_from", "carried_json", "hop_from", "hop_json"]
 
+_DECISIONS: dict[str, DecisionKind] = {kind: kind for kind in get_args(DecisionKind)}
+
 MOST_HOPS = 10_000
 LONGEST_REASON = 2_000
 
@@ -53,6 +55,7 @@ def baton_json(leg: Leg) -> Json:
         "seconds": leg.seconds,
         "limits": [limits.max_hops, limits.max_cost, limits.max_seconds],
         "policy": spec_of(leg.policy) if leg.policy.name in POLICIES else None,
+        "members": sorted(leg.members),
     }
 
 
@@ -69,7 +72,9 @@ def baton_from(value: Any, *, policy: AnyPolicy) -> Leg:
     body = object_of(value, "a baton")
     if body.get("wire") != WIRE:
         raise WireError(f"The baton is of version {body.get('wire')!r}, and this side speaks {WIRE}.")
-    hops, streaming = body.get("hops"), body.get("streaming")
+    hops, streaming, members = body.get("hops"), body.get("streaming"), body.get("members")
+    if not isinstance(members, list) or len(members) > MOST_HOPS or not all(isinstance(name, str) for name in members):
+        raise WireError(f"A baton names at most {MOST_HOPS:,} members.")
     if not isinstance(hops, list) or len(hops) > MOST_HOPS or not isinstance(streaming, bool):
         raise WireError(f"A baton has a list of at most {MOST_HOPS:,} hops, and whether the answer streams.")
     most_hops, most_cost, most_seconds = row(body.get("limits"), 3, "a baton's limits")
@@ -88,6 +93,7 @@ def baton_from(value: Any, *, policy: AnyPolicy) -> Leg:
         seconds=_amount(body, "seconds"),
         limits=limits,
         policy=told,
+        members=frozenset(members),
     )
 
 
@@ -114,11 +120,9 @@ def hop_from(value: Any) -> Hop:
     """
     body = object_of(value, "a hop")
     agent, confidence = text(body, "agent"), maybe(body, "confidence", number)
-    decision: DecisionKind | None = next(
-        (kind for kind in get_args(DecisionKind) if kind == body.get("decision")), None
-    )
+    decision = _DECISIONS.get(str(body.get("decision")))
     if decision is None:
-        raise WireError(f"A hop is one of: {', '.join(get_args(DecisionKind))}.")
+        raise WireError(f"A hop is one of: {', '.join(_DECISIONS)}.")
     if confidence is not None and not 0.0 <= confidence <= 1.0:
         raise WireError(f"Confidence {confidence!r} of a hop is no probability.")
     reason = body.get("reason")

@@ -20,26 +20,27 @@ MOST_VARIANTS = 64
 
 
 class Variants:
-    """A network with the limits and policies that queries bring along, kept ready."""
+    """A network with the members, limits and policies that queries bring along, kept ready."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self._kept: dict[str, Network] = {}
 
     def of(self, leg: Leg) -> Network:
-        """Return the network with a leg's limits and policy.
+        """Return the network with a leg's members, limits and policy.
 
         Raises:
-            ConfigError: No route could keep them.
+            ConfigError: Nobody could answer in it, or no route keep its limits.
         """
-        if leg.limits == self.network.limits and leg.policy == self.network.policy:
+        others = tuple(name for name in self.network.agents if name not in leg.members)
+        if not others and leg.limits == self.network.limits and leg.policy == self.network.policy:
             return self.network
-        key = repr((leg.limits, leg.policy))
+        key = repr((others, leg.limits, leg.policy))
         found = self._kept.get(key)
         if found is None:
             if len(self._kept) >= MOST_VARIANTS:
                 del self._kept[next(iter(self._kept))]
-            found = self._kept[key] = self.network.replace(limits=leg.limits, policy=leg.policy)
+            found = self._kept[key] = self.network.without(*others).replace(limits=leg.limits, policy=leg.policy)
         return found
 
 

@@ -56,6 +56,8 @@ LONGEST_SKEW = 60.0
 """Seconds by which a header may be older or younger than the clock here says."""
 
 MOST_NONCES = 65_536
+STARTED = 0.01
+"""Seconds: less than it takes to start a process again, and more than clocks are written with."""
 LONGEST_HEADER = 400
 
 _NAME = re.compile(r"^[a-z0-9]{1,32}$")
@@ -238,6 +240,8 @@ class Verifier:
         self._secret = secret
         self._nonces = Nonces() if nonces is None else nonces
         self._clock = clock
+        if nonces is None:  # what was said to the process before this one was said before now
+            self._nonces.floor = clock() - STARTED
 
     @property
     def has_secret(self) -> bool:
@@ -275,6 +279,8 @@ class Verifier:
                 "The signature of this request is wrong: do both sides have the same secret?", "hop_signature"
             )
         now = self._clock()
+        if self._nonces.floor > now + LONGEST_SKEW + 1:  # the clock here was set back since
+            self._nonces.floor = -math.inf
         if abs(now - sent) > LONGEST_SKEW or sent < self._nonces.floor:
             at = f"{now:.3f}"
             raise HopError(

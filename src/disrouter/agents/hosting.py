@@ -12,14 +12,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from disrouter.agents.faults import FaultError
 from disrouter.agents.wire import Call, Piece, Ticket, fault_json, look_json, piece_json
+from disrouter.errors import AgentError
+from disrouter.steps import completed
 from disrouter.types import Agent, Completion, Look, Query, Sampling, Scenario
 
 __all__ = ["Hosting"]
@@ -61,31 +64,41 @@ class Hosting:
         return len(self._held)
 
     async def look(self, query: Query, scenario: Scenario) -> tuple[Look, Ticket | None]:
-        """Return the agent's look without its state, and the ticket of that, if it has any."""
+        """Return the agent's look without its state, and the ticket of that, if it has any.
+
+        Raises:
+            AgentError: The agent broke, or its confidence is none.
+        """
         agent = self.agent
         look = await agent.look(query, scenario)
+        if look.confidence is not None and not 0.0 <= look.confidence <= 1.0:  # JSON has no word for some of these
+            raise AgentError(
+                f"Confidence {look.confidence} of agent '{agent.card.name}' is no probability from 0 to 1."
+            )
         if look.state is None:
             return look, None
-        return replace(look, state=None), self._hold(agent, look.state)
+        return replace(look, state=None), self._hold(agent, look.state, self._seconds_for(query))
 
     async def answer(
         self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling, *, ticket: Ticket | None = None
     ) -> AsyncGenerator[Piece, None]:
         """Stream the agent's answer, going on from the look of the ticket where that is still held."""
-        held = self._take(ticket.id) if ticket is not None else None
-        agent = self.agent if held is None else held.agent
-        if held is not None:
-            look = replace(look or Look(confidence=None), state=held.state)
-        pieces = agent.answer(query, scenario, look, sampling)
-        try:
-            async for piece in pieces:
-                yield piece
-        finally:
-            close = getattr(pieces, "aclose", None)
-            if close is not None:
-                await close()
-            if held is not None:
-                await _close(held.state)
+        async with self._going_on(look, ticket) as (agent, seen):
+            pieces = agent.answer(query, scenario, seen, sampling)
+            try:
+                async for piece in pieces:
+                    yield piece
+            finally:
+                close = getattr(pieces, "aclose", None)
+                if close is not None:
+                    await close()
+
+    async def complete(
+        self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling, *, ticket: Ticket | None = None
+    ) -> Completion:
+        """Return the agent's answer as a whole, going on from the look of the ticket where that is still held."""
+        async with self._going_on(look, ticket) as (agent, seen):
+            return await completed(agent, query, scenario, seen, sampling)
 
     def release(self, tickets: Iterable[str]) -> None:
         """Let go of looks; tickets that are not held are no harm."""
@@ -112,21 +125,35 @@ class Hosting:
     async def answer_json(self, call: Call) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the pieces of the answer that a call from the wire asks for, as JSON for the wire.
 
-        An answer that nobody reads while it is written (the call's request does not stream) is its end only. What the
-        agent raises is the last piece, ``{"fault": …}``.
+        An answer that nobody reads while it is written is its end only. What the agent raises is the last piece,
+        ``{"fault": …}``.
         """
         request, sampling = call.query.request, call.sampling or Sampling()
-        streaming = request is None or request.streaming
+        asked = (call.query, call.scenario, call.look, sampling)
         try:
             self._require_name(call)
-            async with aclosing(
-                self.answer(call.query, call.scenario, call.look, sampling, ticket=call.ticket)
-            ) as pieces:
+            if call.whole or (request is not None and not request.streaming):
+                yield piece_json(await self.complete(*asked, ticket=call.ticket))
+                return
+            async with aclosing(self.answer(*asked, ticket=call.ticket)) as pieces:
                 async for piece in pieces:
-                    if streaming or isinstance(piece, Completion):
-                        yield piece_json(piece)
+                    yield piece_json(piece)
         except Exception as error:  # on purpose: it travels to the caller, who decides
             yield {"fault": fault_json(error)}
+
+    @asynccontextmanager
+    async def _going_on(
+        self, look: Look | None, ticket: Ticket | None
+    ) -> AsyncGenerator[tuple[Agent, Look | None], None]:
+        """Give the agent of a ticket and the look with its state, which is let go of at the end."""
+        held = self._take(ticket.id) if ticket is not None else None
+        if held is None:
+            yield self.agent, look
+            return
+        try:
+            yield held.agent, replace(look or Look(confidence=None), state=held.state)
+        finally:
+            await _close(held.state)
 
     def _require_name(self, call: Call) -> None:
         name = self.agent.card.name
@@ -135,9 +162,14 @@ class Hosting:
                 f"Agent '{call.agent}' was asked for, and '{name}' lives here.", kind="status", code="wrong_agent"
             )
 
-    def _hold(self, agent: Agent, state: object) -> Ticket:
+    def _seconds_for(self, query: Query) -> float:
+        """Return how long the look at a query is held: no longer than its caller waits."""
+        deadline = query.request.deadline if query.request is not None else None
+        return self.seconds if deadline is None else max(0.0, min(self.seconds, deadline - time.monotonic()))
+
+    def _hold(self, agent: Agent, state: object, seconds: float) -> Ticket:
         ticket = secrets.token_hex(16)
-        timer = asyncio.get_running_loop().call_later(self.seconds, self.release, [ticket])
+        timer = asyncio.get_running_loop().call_later(seconds, self.release, [ticket])
         self._held[ticket] = _Held(agent, state, timer)
         while len(self._held) > self.most:
             self.release([next(iter(self._held))])

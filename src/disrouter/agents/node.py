@@ -99,7 +99,7 @@ class _Http:
     async def answer(self, call: dict[str, Any], query: Query) -> AsyncGenerator[Any, None]:
         """Yield the pieces of the answer of a call; whoever stops listening stops the work there."""
         travel, patience = travel_of(query), self._server.patience
-        streaming = query.request is None or query.request.streaming
+        streaming = not call.get("whole") and (query.request is None or query.request.streaming)
         total = self._total(travel)
         stall = max(patience.stall, patience.first_token) if streaming else total
         async with (

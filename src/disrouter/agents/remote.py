@@ -87,28 +87,46 @@ class RemoteAgent:
         Raises:
             AgentError: It broke, as it would here; or it cannot be reached.
         """
-        name, state = self._card.name, look.state if look is not None else None
-        ticket = state.use() if isinstance(state, _State) and state.agent is self else None
-        call = call_json(Call(agent=name, query=query, scenario=scenario, sampling=sampling, look=look, ticket=ticket))
-        ended = False
-        try:
-            async with aclosing(self._transport.answer(call, query)) as pieces:
-                async for value in pieces:
-                    piece = piece_from(value, name)
-                    ended = isinstance(piece, Completion)
-                    yield piece
-                    if ended:
-                        break
-        except WireError as exc:
-            raise self._malformed(exc) from None
-        if not ended:
-            raise FaultError(f"The answer of agent '{name}' broke off.", kind="cut")
+        async with aclosing(self._pieces(query, scenario, look, sampling, whole=False)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def complete(self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling) -> Completion:
+        """Have the agent answer as a whole.
+
+        Raises:
+            AgentError: It broke, as it would here; or it cannot be reached.
+        """
+        async with aclosing(self._pieces(query, scenario, look, sampling, whole=True)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Completion):
+                    return piece
+        raise AssertionError("an answer ends in a completion or an error")
 
     async def aclose(self) -> None:
         """Give back what is still to be given back."""
         if self._releasing is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._releasing
+
+    async def _pieces(
+        self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling, *, whole: bool
+    ) -> AsyncGenerator[Piece, None]:
+        name, state = self._card.name, look.state if look is not None else None
+        ticket = state.use() if isinstance(state, _State) and state.agent is self else None
+        call = Call(
+            agent=name, query=query, scenario=scenario, sampling=sampling, look=look, ticket=ticket, whole=whole
+        )
+        try:
+            async with aclosing(self._transport.answer(call_json(call), query)) as values:
+                async for value in values:
+                    piece = piece_from(value, name)
+                    yield piece
+                    if isinstance(piece, Completion):
+                        return
+        except WireError as exc:
+            raise self._malformed(exc) from None
+        raise FaultError(f"The answer of agent '{name}' broke off.", kind="cut")
 
     def release(self, ticket: Ticket) -> None:
         """Give a look's state back, soon and beside everything else."""

@@ -82,6 +82,8 @@ class Call:
 
     look: Look | None = None
     ticket: Ticket | None = None
+    whole: bool = False
+    """Whether nobody reads the answer while it is written."""
 
 
 def call_json(call: Call) -> Json:
@@ -96,6 +98,8 @@ def call_json(call: Call) -> Json:
         found["sampling"] = sampling_json(call.sampling)
     if call.look is not None:
         found["look"] = look_json(call.look, call.ticket)
+    if call.whole:
+        found["whole"] = True
     return found
 
 
@@ -115,6 +119,7 @@ def call_from(value: Any) -> Call:
         sampling=sampling_from(body["sampling"]) if body.get("sampling") is not None else None,
         look=seen,
         ticket=ticket,
+        whole=body.get("whole") is True,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from disrouter.cli._options import at_least, examples_as_typed, network_option
-from disrouter.errors import MissingExtraError
+from disrouter.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from disrouter.network import Network
@@ -85,10 +85,16 @@ def up(
         from disrouter.gateway.server import serve as run
     except ModuleNotFoundError as exc:
         raise MissingExtraError.of("`disrouter network up`", "gateway") from exc
-    from disrouter.config import load, names_here
+    from disrouter.config import dispatch_of, load, names_here
     from disrouter.nodes.fleet import Fleet
 
     names = names_here(network_name)
+    if names and dispatch_of(network_name) == "peer":
+        raise ConfigError(
+            f"The nodes of '{network_name}' pass queries on to each other, so each must know where the others are: "
+            f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no address.",
+            hint="give each a `node:` address and start it with `disrouter agent serve`, or leave out dispatch",
+        )
     if port:
         bound_socket(host, port).close()  # said now, not after everybody has started
     os.environ.setdefault(SECRET, secrets.token_urlsafe(32))  # nobody else on this machine may call the nodes

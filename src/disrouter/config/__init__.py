@@ -34,6 +34,7 @@ __all__ = [
     "NetworkSpec",
     "PriceSpec",
     "digest_of",
+    "dispatch_of",
     "embedded_networks",
     "load",
     "load_agent",
@@ -146,6 +147,16 @@ def names_here(path_or_name: str | Path) -> list[str]:
         refuse(path, problems, kind="Network file")
     spec = NetworkSpec.model_validate(content)
     return [agent.name for agent in spec.agents if not lives_elsewhere(agent, None)]
+
+
+def dispatch_of(path_or_name: str | Path) -> str:
+    """Return who passes queries on in a network file: its caller, or the nodes themselves.
+
+    Raises:
+        ConfigError: The file is missing.
+    """
+    _, content, _ = _read(path_or_name)
+    return str(content.get("dispatch", "caller"))
 
 
 def _place(content: Mapping[Any, Any], nodes: Mapping[str, str], hop_secret_env: str | None) -> None:

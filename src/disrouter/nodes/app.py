@@ -96,7 +96,7 @@ class Node:
     def app(self, routes: Sequence[BaseRoute] = ()) -> Starlette:
         """Return the ASGI app; ``routes`` are more of them."""
         peers = Peers(self, self.network) if self.network is not None and self.network.dispatch == "peer" else None
-        return self.gateway.app(
+        app = self.gateway.app(
             [
                 Route("/v1/agent", self.card, methods=["GET"]),
                 *(self._call(name) for name in ("look", "answer", "release")),
@@ -107,6 +107,9 @@ class Node:
             on_start=peers.open if peers else None,
             on_stop=peers.close if peers else None,
         )
+        # Whoever calls an agent calls it often: these are looked for first.
+        app.router.routes.sort(key=lambda route: not getattr(route, "path", "").startswith("/v1/agent/"))
+        return app
 
     @property
     def busy(self) -> bool:

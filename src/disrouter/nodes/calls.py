@@ -129,7 +129,7 @@ class NodeCall:
                     return
                 if not self.begun:
                     await self._start(200, LINES)
-                await self.send({"type": "http.response.body", "body": orjson.dumps(piece) + b"\n", "more_body": True})
+                await self.send({"type": "http.response.body", "body": _written(piece) + b"\n", "more_body": True})
         await self.send({"type": "http.response.body", "body": b""})
 
     def _require_expected(self, body: Mapping[str, Any]) -> None:
@@ -223,7 +223,7 @@ class NodeCall:
         await self._respond({**error_of(problem), "fault": fault}, status, headers)
 
     async def _respond(self, body: Any, status: int = 200, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        data = orjson.dumps(body)
+        data = _written(body)
         length = (b"content-length", str(len(data)).encode())
         await self._start(status, (_JSON, length, *headers))
         await self.send({"type": "http.response.body", "body": data})
@@ -232,6 +232,10 @@ class NodeCall:
         self.begun = True
         ending = [(b"connection", b"close")] if self.node.gateway.draining else []
         await self.send({"type": "http.response.start", "status": status, "headers": [*headers, *ending]})
+
+
+def _written(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)  # agents of others may count with it
 
 
 def _other(message: str, code: str) -> FaultError:

@@ -127,8 +127,8 @@ class PeerCall(NodeCall):
             watcher.cancel()
 
     async def _carry(self, leg: Leg) -> None:
-        await self._start(200, LINES)
-        await self._say(b"\n")
+        await self._start(200, LINES)  # goes out at once, and says that the query is here
+        self._said = time.monotonic()
         beating = asyncio.create_task(self._beat())
         try:
             async with aclosing(carry_on(self.peers.variants, leg, here=self.node.name)) as events:
