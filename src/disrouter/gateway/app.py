@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from disrouter.agents.hops import MOST_GATEWAYS, HopError, Travel, Verifier
 from disrouter.errors import DisrouterError
@@ -107,7 +107,7 @@ class Gateway:
         *,
         on_start: Callable[[], None] | None = None,
         on_stop: Callable[[], None] | None = None,
-    ) -> ASGIApp:
+    ) -> Door:
         """Return the ASGI app.
 
         Args:
@@ -138,9 +138,11 @@ class Gateway:
             "/v1/completions": Completions(),
             "/v1/responses": Responses(),
         }
-        api = {path: RawEndpoint(functools.partial(self.serve, dialect)) for path, dialect in dialects.items()}
         pages: list[BaseRoute] = [
-            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in api.items()),
+            *(
+                Route(path, RawEndpoint(functools.partial(self.serve, dialect)), methods=["POST"])
+                for path, dialect in dialects.items()
+            ),
             *model_routes(self),
             *health_routes(self),
             *routes,
@@ -148,7 +150,7 @@ class Gateway:
         pages += openapi_routes(pages, lambda: self.service.policies)
         app = Starlette(routes=pages, lifespan=lifespan, exception_handlers=HANDLERS)
         app.router.redirect_slashes = False
-        return Door(api, app)
+        return Door(app)
 
     def state(self) -> NetworkState:
         """Return how the network is at this moment."""

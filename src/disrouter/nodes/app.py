@@ -18,7 +18,6 @@ from typing import Any
 
 import orjson
 from prometheus_client import Counter, Gauge
-from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -31,6 +30,7 @@ from disrouter.agents.wire import WIRE
 from disrouter.agents.wire_cards import card_json
 from disrouter.gateway.access import Access
 from disrouter.gateway.app import Gateway, RawEndpoint, Settings
+from disrouter.gateway.endpoints import Door
 from disrouter.gateway.errors import ProblemError
 from disrouter.gateway.hosts import is_local
 from disrouter.gateway.metrics import BreakerState, Metrics
@@ -93,10 +93,10 @@ class Node:
         held = Gauge("disrouter_node_looks", "Looks held for their answers.", registry=self.metrics.registry)
         held.set_function(lambda: self.hosting.held)
 
-    def app(self, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    def app(self, routes: Sequence[BaseRoute] = ()) -> Door:
         """Return the ASGI app; ``routes`` are more of them."""
         peers = Peers(self, self.network) if self.network is not None and self.network.dispatch == "peer" else None
-        app = self.gateway.app(
+        return self.gateway.app(
             [
                 Route("/v1/agent", self.card, methods=["GET"]),
                 *(self._call(name) for name in ("look", "answer", "release")),
@@ -107,9 +107,6 @@ class Node:
             on_start=peers.open if peers else None,
             on_stop=peers.close if peers else None,
         )
-        # Whoever calls an agent calls it often: these are looked for first.
-        app.router.routes.sort(key=lambda route: not getattr(route, "path", "").startswith("/v1/agent/"))
-        return app
 
     @property
     def busy(self) -> bool:
