@@ -2,7 +2,7 @@
 # Make the environment in .venv, or bring it up to date:   scripts/setup.sh demo|dev
 #
 #   demo   the core, local agents, evaluation and the gateway: all that `make demo` and `make serve` need
-#   dev    the same, training, the bench, tests, checks and docs
+#   dev    the same, training, the bench, capacity planning, tests, checks and docs
 #
 # Done once: a stamp holds a checksum of everything the environment depends on, and a second run only compares it.
 # Two runs at once: the second waits for the lock, then finds the work done.
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 level=${1:-dev}
 case $level in
 demo) extras=local,eval,gateway ;;
-dev) extras=local,eval,train,bench,gateway,postgres,otel,dev ;;
+dev) extras=local,eval,train,bench,gateway,plan,postgres,otel,dev ;;
 *)
     echo "setup: unknown level '$level'; known: demo, dev" >&2
     exit 2

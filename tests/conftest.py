@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from disrouter.training.side_by_side import Job, JobReport
+    from disrouter.engines.jobs import Job, JobReport
 
 # Set before anything imports the hub's client, which reads them once.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -23,12 +23,13 @@ LAYERS = (
     {"network"},
     {"agents"},
     {"config", "networks"},
+    {"engines"},
     {"evaluation"},
     {"baselines", "online"},
     {"training"},
     {"lab"},
     {"bench", "gateway", "conformance"},
-    {"nodes"},
+    {"nodes", "planning"},
     {"cli"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}

@@ -211,8 +211,8 @@ def test_all_problems_of_a_file_are_reported_at_once(folder: Path) -> None:
         "takes (default 0.1)",
         "agents[1].modle: unknown key; known: name, backend, model, price, base_url, node, api_key_env, "
         "hop_secret_env, model_digest, version, self_assessment, context_length, max_tokens, rejection, "
-        "scenario_prompt, card, seconds, always_answers, timeouts, retries, concurrency, queue, breaker; did you mean "
-        "'model'?",
+        "scenario_prompt, card, seconds, always_answers, timeouts, retries, concurrency, queue, breaker, ray; did you "
+        "mean 'model'?",
         "limits.max_hops: 0 is not allowed; give a whole number from 1, the most agents asked per query",
         "scenaro: unknown key; known: name, agents, cost_unit, edges, policy, scenario, dispatch, limits; did you mean "
         "'scenario'?",

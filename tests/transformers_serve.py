@@ -28,12 +28,12 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Served]:
-    """Serve the smallest lab model for as long as the block runs."""
+def serving(folder: Path, *, likeliest: bool = False) -> Iterator[Served]:
+    """Serve the smallest lab model for as long as the block runs; ``likeliest``: it draws from one token only."""
     model = folder / "agent-1"
     shutil.copytree(checkpoint_path("agent-1", "base"), model)
     # It is greedy unless told to sample, and must be told where an answer begins: it takes every Qwen3 for ChatML.
-    change(model / "generation_config.json", do_sample=True)
+    change(model / "generation_config.json", do_sample=True, **({"top_k": 1} if likeliest else {}))
     content = {"close": "<|end|>", "content": "text"}
     change(
         model / "tokenizer_config.json", response_template={"start_anchor": "<|agent|>", "fields": {"content": content}}

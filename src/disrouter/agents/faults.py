@@ -5,6 +5,7 @@ A fault names its agent and never an address or a key: it may travel to whoever 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, TypeAlias
 
 from disrouter.errors import AgentError, ContextError
@@ -51,6 +52,10 @@ class FaultError(AgentError):
         self.param = param
         self.retry_after = retry_after
         self.own = kind in _OWN if own is None else own
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel to another process whole."""
+        return partial(type(self), kind=self.kind), (self.message,), vars(self)
 
 
 def kind_of(error: BaseException) -> FaultKind:

@@ -79,6 +79,17 @@ class TransformersAgent:
         self._lock = threading.Lock()
         self._loaded: Runtime | None = None
 
+    def __getstate__(self) -> dict[str, object]:
+        """Return what another process needs to make the same agent; weights are read anew there."""
+        state = {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded")}
+        return {**state, "model_path": self.model_path.absolute()}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Become the agent of another process."""
+        vars(self).update(state)
+        self._lock = threading.Lock()
+        self._loaded = None
+
     @property
     def card(self) -> AgentCard:
         """What others may know about this agent."""

@@ -28,6 +28,8 @@ from disrouter.cli.keys import keys
 from disrouter.cli.lab import lab
 from disrouter.cli.ladder import ladder
 from disrouter.cli.network import network
+from disrouter.cli.payback import payback
+from disrouter.cli.plan import plan
 from disrouter.cli.profile import profile
 from disrouter.cli.recipes import recipes
 from disrouter.cli.serve import serve
@@ -54,7 +56,7 @@ def cli(traceback: bool) -> None:
 
 COMMANDS = (
     *(demo, ask, init, serve, network, agent, keys, traces, conformance),
-    *(evaluate, bench, ladder, tune, drift, profile, train, calibrate, cards, agents, recipes, lab),
+    *(evaluate, bench, ladder, tune, drift, plan, profile, train, payback, calibrate, cards, agents, recipes, lab),
 )
 for command in COMMANDS:
     cli.add_command(command)

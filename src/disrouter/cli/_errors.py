@@ -32,6 +32,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("pyarrow", "matplotlib", "scipy", "sklearn"), "eval"),
     **dict.fromkeys(("aiohttp", "orjson", "prometheus_client", "sqlalchemy", "starlette", "uvicorn"), "gateway"),
     **dict.fromkeys(("accelerate", "datasets", "peft", "trl"), "train"),
+    "simpy": "plan",
 }
 """Which extra brings which package."""
 

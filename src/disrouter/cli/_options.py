@@ -14,18 +14,22 @@ import click
 from disrouter.errors import UsageError
 
 if TYPE_CHECKING:
+    from disrouter.engines import Placement
     from disrouter.network import Network
     from disrouter.types import Scenario
 
 __all__ = [
+    "SHARDED",
     "agents_option",
     "at_least",
+    "engine_options",
     "examples_as_typed",
     "json_option",
     "latency_option",
     "limit_option",
     "network_of",
     "network_option",
+    "placements_of",
     "policy_option",
     "scenario_option",
     "seed_option",
@@ -83,6 +87,30 @@ def agents_option(what: str) -> Callable[[F], F]:
         return () if names == ("all",) else names
 
     return click.option("--agents", default="all", show_default=True, metavar="NAME,…|all", callback=split, help=what)
+
+
+def engine_options(workers: str | None = None) -> Callable[[F], F]:
+    """Add --engine and --ray-address, and --workers with this help."""
+
+    def add(function: F) -> F:
+        if workers is not None:
+            function = click.option("--workers", type=int, metavar="N", help=workers)(function)
+        function = click.option(
+            "--ray-address", metavar="HOST:PORT", help="Of the cluster; one is started on this machine if left out."
+        )(function)
+        return click.option(
+            "--engine",
+            "engine_name",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="This machine, or a Ray cluster; the results are the same.",
+        )(function)
+
+    return add
+
+
+SHARDED = "Parts worked on side by side; 0: as many as there is room for.  [default: 1 here, 0 on Ray]"
 
 
 def json_option(what: str) -> Callable[[F], F]:
@@ -166,6 +194,18 @@ def network_of(
     if max_cost is not None:
         limits = replace(limits, max_cost=max_cost)
     return network.replace(policy=_policy_named(policy) if policy else None, limits=limits)
+
+
+def placements_of(name: str) -> dict[str, Placement]:
+    """Return how the agents of a network file shall run on a cluster.
+
+    Raises:
+        UsageError: There is no such network.
+    """
+    from disrouter.config import ray_entries
+    from disrouter.engines.placement import placement_of
+
+    return {agent: placement_of(entry) for agent, entry in ray_entries(name).items()}
 
 
 def _policy_named(text: str) -> Any:

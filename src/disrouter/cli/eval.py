@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from disrouter.cli._options import (
+    SHARDED,
+    engine_options,
     examples_as_typed,
     json_option,
     latency_option,
@@ -24,6 +26,7 @@ from disrouter.cli._options import (
 from disrouter.errors import UsageError
 
 if TYPE_CHECKING:
+    from disrouter.engines import EngineName
     from disrouter.evaluation.runs import Run
     from disrouter.types import Scenario
 
@@ -75,6 +78,7 @@ RUNS = Path("runs")
     metavar="DIR",
     help="Make the tables and figures of this run folder again, without a model.",
 )
+@engine_options(SHARDED)
 @json_option("one JSON object")
 @click.pass_context
 @examples_as_typed
@@ -91,6 +95,9 @@ def evaluate(
     run_dir: Path | None,
     resume: bool,
     source: Path | None,
+    engine_name: EngineName,
+    ray_address: str | None,
+    workers: int | None,
     as_json: bool,
 ) -> None:
     """Measure a network on a suite and compare it with asking one agent, or any.
@@ -102,7 +109,9 @@ def evaluate(
       disrouter eval --from runs/lab-lab-in-seed0-n300 --json
     """
     from disrouter.cli._console import print_json
+    from disrouter.engines import engine_of
 
+    engine = engine_of(engine_name, address=ray_address, workers=workers)
     if source is not None:
         _refuse_beside_from(context)
         from disrouter.evaluation.runs import remake
@@ -121,7 +130,15 @@ def evaluate(
             network.name, chosen.name, domain, f"seed{seed}", f"n{limit}", policy, waiting, *(s.name for s in scenarios)
         )
         run = runs.evaluate(
-            network, chosen, domain=domain, seed=seed, limit=limit, run_dir=folder, scenarios=asked, resume=resume
+            network,
+            chosen,
+            domain=domain,
+            seed=seed,
+            limit=limit,
+            run_dir=folder,
+            scenarios=asked,
+            resume=resume,
+            engine=engine,
         )
     if as_json:
         print_json(run.summary.to_json())

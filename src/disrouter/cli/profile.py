@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from disrouter.cli._options import at_least, examples_as_typed, json_option, network_of, seed_option
+from disrouter.cli._options import (
+    SHARDED,
+    at_least,
+    engine_options,
+    examples_as_typed,
+    json_option,
+    network_of,
+    seed_option,
+)
 from disrouter.errors import InterruptedRunError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from disrouter.agents.transformers import TransformersAgent
+    from disrouter.engines import EngineName
     from disrouter.training.profile_summary import ProfileSummary
     from disrouter.training.profiling import Sampler
 
@@ -55,6 +64,7 @@ PROFILES = Path("profiles")
     metavar="FILE",
     help="Where the profile goes.  [default: profiles/AGENT.parquet]",
 )
+@engine_options(SHARDED)
 @json_option("one JSON object")
 @examples_as_typed
 def profile(
@@ -72,6 +82,9 @@ def profile(
     max_tokens: int,
     seed: int,
     output: Path | None,
+    engine_name: EngineName,
+    ray_address: str | None,
+    workers: int | None,
     as_json: bool,
 ) -> None:
     """Sample an agent's answers to training queries and grade them: its success rates.
@@ -83,7 +96,9 @@ def profile(
       disrouter profile --server http://127.0.0.1:8000/v1 --model Qwen/Qwen2.5-7B-Instruct --suite gsm8k
     """
     from disrouter.cli._console import bars, print_json
+    from disrouter.engines import engine_of
     from disrouter.training.profile_summary import summarise
+    from disrouter.training.profiling import LocalSampler, SharedSampler
     from disrouter.training.profiling import profile as profile_on
     from disrouter.training.settings import ProfileSettings
     from disrouter.training.suites import training_suite
@@ -91,9 +106,17 @@ def profile(
     _check_sources(model, server, api_key_env, network_name, agent)
     if not 0 < temperature <= 10:
         raise UsageError(f"--temperature {temperature:g} is out of range: give a number above 0 and up to 10.")
+    engine = engine_of(engine_name, address=ray_address, workers=workers)
     name, sampler = _sampler(
         model, server, api_key_env, concurrency, network_name, agent, temperature, seed, max_tokens
     )
+    if engine is not None:
+        if not isinstance(sampler, LocalSampler):
+            raise UsageError(
+                "A server is asked from this process: --engine and --workers go with local models only.",
+                hint="--concurrency says how many requests are under way",
+            )
+        sampler = SharedSampler(sampler, engine)
     path = output or PROFILES / f"{name}.parquet"
     chosen = training_suite(suite)
     settings = ProfileSettings(queries=queries, samples=samples, temperature=temperature, seed=seed)

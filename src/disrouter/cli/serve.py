@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from disrouter.cli._options import at_least, examples_as_typed, network_of, network_option, policy_option
+from disrouter.cli._options import (
+    at_least,
+    engine_options,
+    examples_as_typed,
+    network_of,
+    network_option,
+    placements_of,
+    policy_option,
+)
 from disrouter.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
+    from disrouter.engines import EngineName, Placement
     from disrouter.network import Network
 
 __all__ = ["serve"]
@@ -66,6 +78,7 @@ __all__ = ["serve"]
 @click.option(
     "--hop-secret-env", metavar="NAME", help="Variable with the secret shared with gateways that ask this one."
 )
+@engine_options()
 @click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
 @examples_as_typed
 def serve(
@@ -82,6 +95,8 @@ def serve(
     max_requests: int,
     drain: float,
     hop_secret_env: str | None,
+    engine_name: EngineName,
+    ray_address: str | None,
     verbose: bool,
 ) -> None:
     """Serve a network behind one OpenAI-compatible address.
@@ -89,8 +104,11 @@ def serve(
     disrouter serve
     disrouter serve --network network.yaml --port 9000
 
-    SIGTERM ends it when every accepted request is answered; SIGHUP reads the network file again.
+    SIGTERM ends it when every accepted request is answered; SIGHUP reads the network file again. With `--engine ray`
+    every agent is a deployment of a Ray cluster, and the gateway stays in this process.
     """
+    from disrouter.engines import LocalEngine, engine_of
+
     try:
         from disrouter.gateway import ControlOptions, Keeping, Settings, open_control
         from disrouter.gateway.server import quiet_logs
@@ -98,10 +116,11 @@ def serve(
     except ModuleNotFoundError as exc:
         raise MissingExtraError.of("`disrouter serve`", "gateway") from exc
 
-    def read() -> Network:
-        return network_of(network_name, policy=policy)
+    def read() -> tuple[Network, dict[str, Placement]]:
+        return network_of(network_name, policy=policy), placements_of(network_name)
 
-    network = read()
+    engine = engine_of(engine_name, address=ray_address) or LocalEngine()
+    read()  # what is wrong with the file is told before anything else
     quiet_logs(logging.INFO if verbose else logging.WARNING)
     keeping = Keeping(texts=keep_texts)
     options = ControlOptions(store=store, keys_required=require_keys, dashboard=not no_dashboard, keeping=keeping)
@@ -113,17 +132,38 @@ def serve(
         hop_secret_env=_variable(hop_secret_env),
     )
 
-    def ready(actual: int) -> None:
-        name = f"[{host}]" if ":" in host else host
-        click.echo(f"Network '{network.name}' is served at http://{name}:{actual}/v1", err=True)
-        if not no_dashboard:
-            click.echo(f"Dashboard: http://{name}:{actual}/", err=True)
+    with _ending_softly(), engine.hosting(read) as hosted:
+        network = hosted()
 
-    def warm(models: int) -> None:
-        click.echo(f"Ready: {models} model{'s are' if models > 1 else ' is'} loaded.", err=True)
+        def ready(actual: int) -> None:
+            name = f"[{host}]" if ":" in host else host
+            click.echo(f"Network '{network.name}' is served at http://{name}:{actual}/v1", err=True)
+            if not no_dashboard:
+                click.echo(f"Dashboard: http://{name}:{actual}/", err=True)
 
-    control = open_control(options, agents=tuple(network.agents))
-    run(network, control, settings, host=host, port=port, drain=drain, read=read, ready=ready, warm=warm)
+        def warm(models: int) -> None:
+            click.echo(f"Ready: {models} model{'s are' if models > 1 else ' is'} loaded.", err=True)
+
+        control = open_control(options, agents=tuple(network.agents))
+        run(network, control, settings, host=host, port=port, drain=drain, read=hosted, ready=ready, warm=warm)
+
+
+@contextmanager
+def _ending_softly() -> Iterator[None]:
+    """Let SIGTERM end what is being started the way Ctrl-C does; the gateway itself answers both once it serves."""
+
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not the main thread: nobody sends us signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _variable(name: str | None) -> str | None:

@@ -43,6 +43,8 @@ RUNS = Path("runs")
 @seed_option(0, "Of everything drawn but the profile, whose seed is the recipe's.")
 @click.option(
     "--jobs",
+    "--workers",
+    "jobs",
     type=int,
     default=0,
     show_default=True,

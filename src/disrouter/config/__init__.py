@@ -19,7 +19,7 @@ from disrouter.agents.folders import agent_digest
 from disrouter.config.checks import problems_of, specs_of
 from disrouter.config.nodes import Places, lives_elsewhere, places_of
 from disrouter.config.parts import agent_of
-from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec
+from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec, RaySpec
 from disrouter.config.strict_yaml import read_mapping, refuse
 from disrouter.errors import ConfigError, UnknownNameError
 from disrouter.limits import Limits
@@ -33,6 +33,7 @@ __all__ = [
     "LimitsSpec",
     "NetworkSpec",
     "PriceSpec",
+    "RaySpec",
     "digest_of",
     "dispatch_of",
     "embedded_networks",
@@ -40,6 +41,7 @@ __all__ = [
     "load_agent",
     "load_peer",
     "names_here",
+    "ray_entries",
 ]
 
 NETWORKS = Path(__file__).parent.parent / "networks"
@@ -104,6 +106,17 @@ def load_agent(path_or_name: str | Path, name: str) -> Agent:
             hint="serve it from the file that says what model it is",
         )
     return agent_of(agent, spec.cost_unit, path.parent, places)
+
+
+def ray_entries(path_or_name: str | Path) -> dict[str, RaySpec]:
+    """Return how every agent that runs a model here would run on a Ray cluster, by name; others are not in it.
+
+    Raises:
+        ConfigError: The file does not exist or cannot be read at all.
+    """
+    _, content, _ = _read(path_or_name)
+    runs = [spec for spec in specs_of(content).values() if spec.backend != "openai" and not lives_elsewhere(spec, None)]
+    return {spec.name: spec.ray or RaySpec() for spec in runs}
 
 
 def load_peer(path_or_name: str | Path, name: str) -> Network | None:

@@ -74,7 +74,7 @@ def _meaning_problems(content: Mapping[Any, Any], folder: Path, places: Places, 
             yield f"agents[{i}].price: {problem}"
         elif (spec.price.cost is not None or unit) and (price := price_of(spec, unit)) is not None:
             prices[spec.name] = price
-        yield from (f"agents[{i}].{problem}" for problem in _backend_problems(spec))
+        yield from (f"agents[{i}].{problem}" for problem in (*_backend_problems(spec), *_ray_problems(spec)))
         if elsewhere and only in (None, spec.name):
             yield from (f"agents[{i}].{problem}" for problem in node_problems(spec, places))
             yield from (f"agents[{i}].card: {problem}" for problem in _card_problems(spec, folder, about))
@@ -195,6 +195,20 @@ def _backend_problems(spec: AgentSpec) -> Iterator[str]:
         yield "base_url: missing; give the server's address with its version, like http://127.0.0.1:8000/v1"
     elif problem := server_problem(spec.base_url):
         yield f"base_url: {problem}"
+
+
+def _ray_problems(spec: AgentSpec) -> Iterator[str]:
+    """Yield what is wrong with where an agent shall run."""
+    if spec.ray is None:
+        return
+    if spec.backend in ("openai", "node") or spec.node is not None:
+        yield "ray: goes with models that run here only; servers and nodes are asked directly; remove it"
+    if spec.ray.max_replicas is not None and spec.ray.max_replicas < spec.ray.replicas:
+        yield f"ray.max_replicas: {spec.ray.max_replicas} is below replicas {spec.ray.replicas}; raise it"
+    if spec.ray.server == "vllm" and spec.backend != "transformers":
+        yield "ray.server: 'vllm' goes with the backend 'transformers' only"
+    elif spec.ray.server == "vllm" and spec.self_assessment == "head":
+        yield "ray.server: 'vllm' reads no confidence head; give self_assessment token, or leave server out"
 
 
 def _address_problems(specs: Mapping[int, AgentSpec]) -> Iterator[str]:

@@ -18,6 +18,7 @@ __all__ = [
     "Name",
     "NetworkSpec",
     "PriceSpec",
+    "RaySpec",
     "SecondsSpec",
     "TimeoutsSpec",
 ]
@@ -64,6 +65,29 @@ class BreakerSpec(Spec):
 
     failures: int = Field(5, ge=1, description="a whole number from 1, failures in a row after which it is left alone")
     seconds: float = Field(10.0, gt=0, le=3600, description="a number above 0, seconds until it is tried again")
+
+
+class RaySpec(Spec):
+    """How an agent runs on a Ray cluster (`disrouter serve --engine ray`)."""
+
+    replicas: int = Field(1, ge=1, le=1000, description="a whole number from 1, copies of the agent at the start")
+    max_replicas: int | None = Field(
+        None, ge=1, le=1000, description="a whole number not below replicas, the most copies under load"
+    )
+    cpus: float = Field(1.0, ge=0, description="a number from 0, cores that a copy takes")
+    gpus: float = Field(0.0, ge=0, description="a number from 0, GPUs that a copy takes; 0.5 is half of one")
+    max_ongoing: int | None = Field(
+        None, ge=1, description="a whole number from 1, the most queries that a copy works on at a time"
+    )
+    patience: float = Field(
+        60.0,
+        gt=0,
+        le=3600,
+        description="a number above 0, seconds until a look or the first piece of an answer is there",
+    )
+    server: Literal["agent", "vllm"] = Field(
+        "agent", description="'agent' (the model runs as it does everywhere) or 'vllm' (vLLM runs it, on a GPU)"
+    )
 
 
 class AgentSpec(Spec):
@@ -138,6 +162,11 @@ class AgentSpec(Spec):
     )
     queue: int = Field(256, ge=0, description="a whole number from 0, the most queries that wait for the agent")
     breaker: BreakerSpec = Field(BreakerSpec(), description="a mapping with failures and seconds")
+    ray: RaySpec | None = Field(
+        None,
+        description="a mapping with replicas, max_replicas, cpus, gpus, max_ongoing, patience or server, for "
+        "`--engine ray`",
+    )
 
 
 class LimitsSpec(Spec):

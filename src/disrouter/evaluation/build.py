@@ -1,20 +1,25 @@
 """Build an outcome table: every agent of a network looks at and answers every query.
 
 Work is cut into parts (agent, scenario, chunk of queries). With a folder, each finished part is written there whole,
-so that an interruption loses one part at most, and the parts never depend on where a run was interrupted.
+so that an interruption loses one part at most, and the parts never depend on where a run was interrupted, nor on
+which engine ran them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from disrouter.engines.contract import Engine
+from disrouter.engines.jobs import Job, Progress
 from disrouter.errors import AgentError, DataError
 from disrouter.evaluation.outcomes import CELLS, Outcome, OutcomeTable
 from disrouter.types import Agent, Completion, Look, Query, Sampling, Scenario, Usage
@@ -45,6 +50,7 @@ def build(
     chunk: int = CHUNK,
     concurrency: int = CONCURRENCY,
     advance: Callable[[int], None] | None = None,
+    engine: Engine | None = None,
 ) -> OutcomeTable:
     """Return the outcomes of every agent on every query in every scenario, answered greedily.
 
@@ -62,35 +68,112 @@ def build(
         chunk: Queries per part.
         concurrency: Queries at once to an agent that has no batched methods.
         advance: Told the number of outcomes just finished.
+        engine: Runs parts side by side, with the same result; None runs one after the other in this process.
 
     Raises:
         DataError: No queries or scenarios; two queries of one id; a part of other queries.
+        DisrouterError: The engine could not finish a part; those that are finished are kept.
     """
     _check(agents, queries, scenarios)
     chunks = [queries[start : start + chunk] for start in range(0, len(queries), chunk)]
-    cells: list[list[list[OutcomeTable]]] = []
-    for a, (name, agent) in enumerate(agents.items()):
-        shared = not getattr(agent, "scenario_prompt", True)
-        columns: list[list[OutcomeTable]] = []
-        for s, scenario in enumerate(scenarios):
-            if shared and s > 0:
-                columns.append([replace(part, scenarios=(scenario,)) for part in columns[0]])
-                continue
-            column = []
-            for c, some in enumerate(chunks):
-                path = None if parts is None else parts / f"a{a:02d}-s{s:02d}-c{c:05d}.parquet"
-                part = _kept(path, name, some, scenario)
-                if part is None:
-                    seen = _run(agent, some, scenario, Sampling(seed=seed), concurrency)
-                    part = OutcomeTable.of(_outcomes(agent, some, scenario, domain, grade, seen))
-                    if path is not None:
-                        part.write(path)
-                column.append(part)
-                if advance is not None:
-                    advance(len(some) * (len(scenarios) if shared else 1))
-            columns.append(column)
-        cells.append(columns)
+    plan = [
+        _Part(name=name, agent=agent, scenario=scenario, queries=some, key=(a, s, c))
+        for a, (name, agent) in enumerate(agents.items())
+        for s, scenario in enumerate(scenarios[:1] if _shared(agent) else scenarios)
+        for c, some in enumerate(chunks)
+    ]
+    advance = advance or (lambda count: None)
+    found: dict[tuple[int, int, int], OutcomeTable] = {}
+
+    def keep(part: _Part, seen: Sequence[Seen] | None) -> None:
+        """Take a part that has just run; None: one that an earlier run finished."""
+        path = None if parts is None else parts / part.file
+        if seen is None:
+            kept = _kept(path, part.name, part.queries, part.scenario)
+            if kept is None:
+                return
+            found[part.key] = kept
+        else:
+            outcomes = _outcomes(part.agent, part.queries, part.scenario, domain, grade, seen)
+            found[part.key] = OutcomeTable.of(outcomes)
+            if path is not None:
+                found[part.key].write(path)
+        advance(len(part.queries) * (len(scenarios) if _shared(part.agent) else 1))
+
+    for part in plan:
+        keep(part, None)
+    due = [part for part in plan if part.key not in found]
+    for part, seen in _run_here(due, seed, concurrency) if engine is None else _run_on(engine, due, seed, concurrency):
+        keep(part, seen)
+    cells = [
+        [
+            [replace(found[a, 0 if _shared(agent) else s, c], scenarios=(scenario,)) for c in range(len(chunks))]
+            for s, scenario in enumerate(scenarios)
+        ]
+        for a, agent in enumerate(agents.values())
+    ]
     return _joined(cells, scenarios, list(agents))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """What one agent does with one chunk of queries in one scenario."""
+
+    name: str
+    agent: Agent
+    scenario: Scenario
+    queries: Sequence[Query]
+    key: tuple[int, int, int]
+    """Places of agent, scenario and chunk."""
+
+    @property
+    def file(self) -> str:
+        a, s, c = self.key
+        return f"a{a:02d}-s{s:02d}-c{c:05d}.parquet"
+
+
+def _shared(agent: Agent) -> bool:
+    """Return whether an agent does the same in all scenarios."""
+    return not getattr(agent, "scenario_prompt", True)
+
+
+def _run_here(due: Sequence[_Part], seed: int, concurrency: int) -> Iterator[tuple[_Part, Sequence[Seen]]]:
+    for part in due:
+        yield part, _run(part.agent, part.queries, part.scenario, Sampling(seed=seed), concurrency)
+
+
+def _run_on(
+    engine: Engine, due: Sequence[_Part], seed: int, concurrency: int
+) -> Iterator[tuple[_Part, Sequence[Seen]]]:
+    """Have an engine run parts, those of the largest agents first: they take longest."""
+    by_name = {f"{part.name} {part.file}": part for part in due}
+    largest = sorted(by_name, key=lambda name: by_name[name].agent.card.parameters or 0, reverse=True)
+    jobs = [
+        Job(name, partial(_seen_elsewhere, _key_of(by_name[name].agent), by_name[name], seed, concurrency), pure=True)
+        for name in largest
+    ]
+    for job, seen in engine.work_off(jobs, lambda *_: None) if jobs else ():
+        yield by_name[job.name], seen
+
+
+_here: dict[str, Agent] = {}
+"""The agent that this process has loaded last, for parts that come from elsewhere."""
+
+_SELF = secrets.token_hex(8)
+"""Tells this process from others."""
+
+
+def _key_of(agent: Agent) -> str:
+    """Return what tells an agent from all others of this process and of others."""
+    return f"{_SELF} {id(agent)} {agent.card.name}"
+
+
+def _seen_elsewhere(agent: str, part: _Part, seed: int, concurrency: int, progress: Progress) -> list[Seen]:
+    """Run a part in a process of an engine, with the agent's weights that are loaded there already."""
+    if agent not in _here:
+        _here.clear()  # two large models may not find room
+        _here[agent] = part.agent
+    return _run(_here[agent], part.queries, part.scenario, Sampling(seed=seed), concurrency)
 
 
 @contextmanager

@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from disrouter.engines.contract import Engine
 from disrouter.errors import DataError, InterruptedRunError, UsageError
 from disrouter.evaluation.build import CHUNK, build, progress_bar
 from disrouter.evaluation.outcome_files import read_table, with_timings, write_table, write_timings
@@ -79,6 +81,7 @@ def evaluate(
     progress: bool = True,
     figures: bool = True,
     chunk: int = CHUNK,
+    engine: Engine | None = None,
 ) -> Run:
     """Run a network's agents over a suite's queries and return what it is worth, kept in a folder.
 
@@ -99,6 +102,7 @@ def evaluate(
         progress: Show a bar on stderr.
         figures: Draw the figures.
         chunk: Queries per part: what an interruption loses at most.
+        engine: Runs parts side by side, with the same result; None runs one after the other in this process.
 
     Raises:
         UsageError: The limit is below 1.
@@ -125,7 +129,9 @@ def evaluate(
     folder = Path(run_dir)
     _open(folder, config, resume=resume)
     try:
-        _build_tables(folder, network, suite, {"table": queries, "validation": held_out}, wanted, config, progress)
+        _build_tables(
+            folder, network, suite, {"table": queries, "validation": held_out}, wanted, config, progress, engine
+        )
         return remake(folder, figures=figures)
     except KeyboardInterrupt:
         raise InterruptedRunError(
@@ -213,11 +219,13 @@ def _build_tables(
     scenarios: Sequence[Scenario],
     config: Mapping[str, Any],
     progress: bool,
+    engine: Engine | None,
 ) -> None:
     """Write the table of every set of queries that the folder does not hold yet."""
     due = {name: queries for name, queries in sets.items() if not (folder / f"{name}.parquet").is_file()}
     total = sum(map(len, due.values())) * len(network.agents) * len(scenarios)
-    with progress_bar(total, f"evaluating {network.name}", shown=progress and total > 0) as advance:
+    session = engine.session() if engine is not None and due else nullcontext()
+    with session, progress_bar(total, f"evaluating {network.name}", shown=progress and total > 0) as advance:
         for name, queries in due.items():
             parts = folder / "parts" / name
             table = build(
@@ -230,6 +238,7 @@ def _build_tables(
                 parts=parts,
                 chunk=config["chunk"],
                 advance=advance,
+                engine=engine,
             )
             write_timings(table, folder / ("timings.parquet" if name == "table" else f"{name}-timings.parquet"))
             write_table(table, folder / f"{name}.parquet", timings=False)

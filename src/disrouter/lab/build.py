@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
+from disrouter.engines.jobs import Job, JobReport, Progress, check_jobs
+from disrouter.engines.processes import run_jobs
 from disrouter.errors import UnknownNameError
 from disrouter.lab.family import FAMILY, Stage, lab_model
-from disrouter.training.side_by_side import Job, JobReport, Progress, check_jobs, run_jobs
 
 __all__ = ["RECIPES", "Task", "build", "tasks_of"]
 

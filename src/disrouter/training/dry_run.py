@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from disrouter.agents.folders import count_weights
+from disrouter.engines.jobs import JobReport
 from disrouter.evaluation.hub.suite import SUITES
 from disrouter.training.bases import LAB, base_folder
 from disrouter.training.fleet import Engine, agents_of, train
 from disrouter.training.made_up import MadeUpSuite
 from disrouter.training.recipes import AgentRecipe, Recipe
 from disrouter.training.rehearsal import RehearsalSuite, rehearsed
-from disrouter.training.side_by_side import JobReport
 from disrouter.training.suites import TrainingSuite, training_suite
 from disrouter.training.tiny_models import architecture_of, write_tiny_model
 

@@ -15,11 +15,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from disrouter.agents.folders import count_weights
+from disrouter.engines.contract import EngineName as Engine
+from disrouter.engines.jobs import Job, JobReport, Progress, check_jobs
+from disrouter.engines.processes import run_jobs
 from disrouter.errors import DataError, UnknownNameError, UsageError
 from disrouter.evaluation.records import commit, versions
 from disrouter.files import write_json, write_text
@@ -28,12 +31,9 @@ from disrouter.training.network_files import NETWORK_FILE, write_networks
 from disrouter.training.pipeline import train_agent
 from disrouter.training.ranks import is_first
 from disrouter.training.recipes import AgentRecipe, Recipe, plain
-from disrouter.training.side_by_side import Job, JobReport, Progress, check_jobs, run_jobs
 from disrouter.training.suites import TrainingSuite, training_suite
 
 __all__ = ["Engine", "agents_of", "check_device", "train"]
-
-Engine = Literal["local", "ray"]
 
 
 def train(
@@ -84,7 +84,7 @@ def train(
     ]
     try:
         if engine == "ray":
-            from disrouter.training.on_ray import run_jobs_on_ray
+            from disrouter.engines.ray_tasks import run_jobs_on_ray
 
             gpus = 1 if recipe.device == "gpu" else 0
             run_jobs_on_ray(work, jobs, report, address=ray_address, gpus=gpus)

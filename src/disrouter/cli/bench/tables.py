@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from disrouter.cli._options import (
+    SHARDED,
+    engine_options,
     examples_as_typed,
     json_option,
     network_of,
@@ -18,6 +20,7 @@ from disrouter.errors import UsageError
 
 if TYPE_CHECKING:
     from disrouter.bench.tables import BenchTable
+    from disrouter.engines import EngineName
 
 __all__ = ["build", "import_"]
 
@@ -108,6 +111,7 @@ def import_(
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The table, a .parquet file."
 )
+@engine_options(SHARDED)
 @json_option("one JSON object")
 @examples_as_typed
 def build(
@@ -120,6 +124,9 @@ def build(
     seed: int,
     no_features: bool,
     output: Path,
+    engine_name: EngineName,
+    ray_address: str | None,
+    workers: int | None,
     as_json: bool,
 ) -> None:
     """Let every agent of a network answer queries of a suite. Can be stopped: the same command goes on.
@@ -128,6 +135,7 @@ def build(
     """
     from disrouter.bench.build import build_bench_table
     from disrouter.bench.tables import write_bench_table
+    from disrouter.engines import engine_of
     from disrouter.errors import InterruptedRunError
     from disrouter.evaluation.suites import suite_of
 
@@ -141,6 +149,7 @@ def build(
             seed=seed,
             parts=parts,
             features=not no_features,
+            engine=engine_of(engine_name, address=ray_address, workers=workers),
         )
     except KeyboardInterrupt:
         raise InterruptedRunError(

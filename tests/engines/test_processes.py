@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from disrouter.agents.faults import FaultError
+from disrouter.engines.jobs import FAILED, Job, Progress
+from disrouter.engines.processes import run_jobs
 from disrouter.errors import DataError, DisrouterError, RunError, UsageError
-from disrouter.training.side_by_side import FAILED, Job, Progress, run_jobs
 
 
 def note(path: Path, progress: Progress) -> None:
@@ -84,8 +86,9 @@ import sys
 from functools import partial
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_training_side_by_side import linger
-from disrouter.training.side_by_side import Job, run_jobs
+from test_processes import linger
+from disrouter.engines.jobs import Job
+from disrouter.engines.processes import run_jobs
 
 if __name__ == "__main__":
     run_jobs([Job("lingers", partial(linger, Path(sys.argv[1])))], 1)
@@ -138,6 +141,14 @@ def test_every_error_of_the_package_survives_the_way_from_another_process() -> N
     error = pickle.loads(pickle.dumps(DisrouterError("what", hint="how")))
 
     assert (error.message, error.hint) == ("what", "how")
+    fault = pickle.loads(pickle.dumps(FaultError("no room", kind="busy", status=503, retry_after=2.0)))
+    assert (fault.message, fault.kind, fault.status, fault.retry_after, fault.own) == (
+        "no room",
+        "busy",
+        503,
+        2.0,
+        False,
+    )
 
 
 class OddError(OSError):

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from disrouter.engines.ray_checks import FLAGS
+from disrouter.engines.ray_tasks import run_jobs_on_ray
 from disrouter.errors import MissingExtraError
-from disrouter.training.on_ray import run_jobs_on_ray
 
 RAY = find_spec("ray") is not None
 
 
 @pytest.mark.skipif(RAY, reason="Ray is installed")
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED"):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED", *FLAGS):
         monkeypatch.setenv(name, "token")  # what is set for Ray is put back
 
     with pytest.raises(MissingExtraError) as error:
