@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from disrouter.agents.hops import HOP, LONGEST_SKEW, TIME, TRACE, VIA, HopError, Nonces, Signer, Travel, Verifier
+from disrouter.agents.hops import HOP, LONGEST_SKEW, TIME, TRACE, VIA, HopError, Signer, Travel, Verifier
+from disrouter.agents.nonces import Nonces
 
 SECRET = "a secret that both sides know"
 PATH, BODY = "agent/look", b'{"a": 1}'

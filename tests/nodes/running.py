@@ -17,7 +17,7 @@ from disrouter.types import Agent, AgentCard
 
 __all__ = ["RunningNode", "far", "noded"]
 
-PATIENCE = Patience(connect=2.0, first_token=5.0, stall=5.0, total=10.0, retries=0)
+PATIENCE = Patience(connect=10.0, first_token=20.0, stall=20.0, total=30.0, retries=0)
 
 
 class _Server(NodeServer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -20,25 +19,38 @@ from disrouter.utility import SCENARIOS
 from gateway.mock_backend import MockBackend
 from gateway.running import behind, running
 from nodes.running import far, noded
+from test_peers import lab, lines_of
 
 
 async def traces_of(network: Network, queries: Sequence[Query], sampling: Sampling) -> list[Trace]:
     return [await network.route(query, scenario, sampling) for scenario in SCENARIOS for query in queries]
 
 
-async def test_live_lab_agents_leave_the_same_traces_near_and_far() -> None:
-    lab = load("lab").without("agent-3", "agent-4", "agent-5")
-    queries = [replace(q, reference=None) for q in suite_of("lab").queries("in", seed=7, n=70)]
-    sampling = Sampling(max_tokens=3)
+async def test_the_lab_leaves_the_same_traces_through_nodes_on_250_queries() -> None:
+    network, queries = lab()  # the outcomes of its five agents, policy and cards as ever
 
-    near = await traces_of(lab, queries, sampling)
-    async with far(*lab.agents.values()) as agents:
-        network = Network("lab", agents, policy=lab.policy, limits=lab.limits)
-        away = await traces_of(network, queries, sampling)
+    near = await lines_of(network, queries[:250], [network.scenario])
+    async with far(*network.agents.values()) as agents:
+        away = await lines_of(
+            Network("lab", agents, policy=network.policy, scenario=network.scenario), queries[:250], [network.scenario]
+        )
 
-    assert len(near) == 210
+    assert len(near) == 250
+    assert away == near
+
+
+async def test_live_models_leave_the_same_traces_through_nodes() -> None:
+    network = load("lab").without("agent-3", "agent-4", "agent-5")
+    queries = suite_of("lab").queries("in", seed=7, n=14)
+    sampling = Sampling(max_tokens=4)
+
+    near = await traces_of(network, queries, sampling)
+    async with far(*network.agents.values()) as agents:
+        there = Network("lab", agents, policy=network.policy, limits=network.limits)
+        away = await traces_of(there, queries, sampling)
+
     assert [trace_line(trace) for trace in away] == [trace_line(trace) for trace in near]
-    assert len({trace.agent for trace in near}) == 2
+    assert {trace.agent for trace in near} == {"agent-1", "agent-2"}
 
 
 def recorded(name: str, cost: float, accepts: bool) -> RecordedAgent:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from disrouter.agents.nonces import Nonces
 from disrouter.types import Query
 
 __all__ = [
@@ -30,7 +31,6 @@ __all__ = [
     "TRACE",
     "VIA",
     "HopError",
-    "Nonces",
     "Signer",
     "Travel",
     "Verifier",
@@ -55,7 +55,6 @@ MOST_GATEWAYS = 8
 LONGEST_SKEW = 60.0
 """Seconds by which a header may be older or younger than the clock here says."""
 
-MOST_NONCES = 65_536
 STARTED = 0.01
 """Seconds: less than it takes to start a process again, and more than clocks are written with."""
 LONGEST_HEADER = 400
@@ -189,39 +188,6 @@ class Signer:
         return _same(received.get(PROOF, ""), signature_of(secret, "reply", nonce, hashlib.sha256(body).hexdigest()))
 
 
-class Nonces:
-    """Words that were used, a bounded number of them, by the second in which they were sent.
-
-    Where there are too many, the oldest seconds are forgotten, and nothing that was sent in them is taken any more: so
-    nothing is ever taken twice, and whoever signs anew is taken.
-    """
-
-    def __init__(self, most: int = MOST_NONCES, window: float = LONGEST_SKEW) -> None:
-        self._most = most
-        self._window = window
-        self._seconds: dict[int, set[bytes]] = {}
-        self._count = 0
-        self.floor = -math.inf
-        """What was sent before this moment is not taken any more."""
-
-    def __len__(self) -> int:
-        return self._count
-
-    def take(self, nonce: str, sent: float, now: float) -> bool:
-        """Remember a word; return whether it is new."""
-        word, second = bytes.fromhex(nonce), math.floor(sent)
-        seen = self._seconds.setdefault(second, set())
-        if word in seen or sent < self.floor:
-            return False
-        seen.add(word)
-        self._count += 1
-        while self._count > self._most or min(self._seconds) < now - self._window - 1:
-            oldest = min(self._seconds)
-            self._count -= len(self._seconds.pop(oldest))
-            self.floor = max(self.floor, oldest + 1.0)
-        return True
-
-
 class Verifier:
     """Checks the hop headers of requests to this process.
 
@@ -238,7 +204,7 @@ class Verifier:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._secret = secret
-        self._nonces = Nonces() if nonces is None else nonces
+        self._nonces = Nonces(window=LONGEST_SKEW) if nonces is None else nonces
         self._clock = clock
         if nonces is None:  # what was said to the process before this one was said before now
             self._nonces.floor = clock() - STARTED
