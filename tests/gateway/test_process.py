@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from disrouter.agents import ScriptedAgent
+from disrouter.network import Network
 from gateway.mock_backend import MockBackend
 from gateway.running import ask, behind, running
 
@@ -165,9 +166,11 @@ class Loading(ScriptedAgent):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        self.loads = asyncio.Event()
         self.may_load = asyncio.Event()
 
     async def warm(self) -> None:
+        self.loads.set()
         await self.may_load.wait()
 
 
@@ -186,6 +189,19 @@ async def test_a_gateway_is_not_ready_before_its_models_are_loaded_and_says_when
 
     assert (before, alive) == ((503, "models are being loaded"), (200, "ok"))
     assert (after, told) == ((200, "ready"), [1])
+
+
+async def test_a_network_that_is_read_anew_is_served_when_its_models_are_loaded_and_the_old_one_until_then() -> None:
+    new = Loading("new")
+    async with running(ScriptedAgent("old"), warm=True, read=lambda: Network("n", [new])) as gateway:
+        reloading = asyncio.create_task(gateway.gateway.reload_here())
+        await asyncio.wait_for(new.loads.wait(), 10)
+        _, meanwhile, _ = await gateway.post()
+        new.may_load.set()
+        await asyncio.wait_for(reloading, 10)
+        _, afterwards, _ = await gateway.post()
+
+    assert (meanwhile["model"], afterwards["model"]) == ("old", "new")
 
 
 async def test_a_gateway_that_is_killed_under_load_loses_at_most_the_last_second_and_no_table(

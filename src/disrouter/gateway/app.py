@@ -45,6 +45,9 @@ __all__ = ["FULL", "Gateway", "RawEndpoint", "Settings"]
 
 LOG = logging.getLogger("disrouter.gateway")
 
+LOAD_SECONDS = 600.0
+"""How long the models of a network that is read anew may take."""
+
 WATCH_SECONDS = 1.0
 """How often the state of the breakers is shown to whoever measures."""
 
@@ -91,6 +94,7 @@ class Gateway:
         self._on_change = on_change
         self._on_flight = on_flight
         self._on_shed = on_shed
+        self._warm = warm
         self.loading = warm
         """Whether models are being loaded; whoever asks meanwhile waits for them."""
         self._on_warm = on_warm
@@ -166,7 +170,7 @@ class Gateway:
         self.draining = True
 
     def reload(self) -> str:
-        """Read the network anew and serve it from the next request on; may be called from any thread.
+        """Read the network anew and serve it as soon as its models are loaded; may be called from any thread.
 
         Raises:
             DisrouterError: It is not usable; the old network stays.
@@ -178,7 +182,7 @@ class Gateway:
         if self._loop is None:
             self.service = service
         else:
-            asyncio.run_coroutine_threadsafe(self._swap(service), self._loop).result(30)
+            asyncio.run_coroutine_threadsafe(self._follow(service), self._loop).result(LOAD_SECONDS)
         return f"Network '{service.network.name}' with {len(service.guards)} agents is in service."
 
     async def change(self, network: Network) -> None:
@@ -278,6 +282,12 @@ class Gateway:
                 self._on_flight(False)
             if service.retired and not service.in_flight:
                 self._close_later(service)
+
+    async def _follow(self, service: Service) -> None:
+        """Serve another network once it is as ready as the one before it."""
+        if self._warm:
+            await service.warm()
+        await self._swap(service)
 
     async def _swap(self, service: Service) -> None:
         service.open()
