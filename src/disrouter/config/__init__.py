@@ -176,7 +176,7 @@ def _place(content: Mapping[Any, Any], nodes: Mapping[str, str], hop_secret_env:
     """Write into the entries of a file where their agents are."""
     agents = content.get("agents")
     for item in agents if isinstance(agents, list) else []:
-        if isinstance(item, dict) and item.get("name") in nodes:
+        if isinstance(item, dict) and isinstance(item.get("name"), str) and item["name"] in nodes:
             item["node"] = nodes[item["name"]]
             item["hop_secret_env"] = hop_secret_env
 

@@ -31,7 +31,7 @@ from disrouter.gateway.bodies import read_body
 from disrouter.gateway.guard import Guard
 from disrouter.network import Network
 from disrouter.nodes.calls import LINES, LOG, NodeCall
-from disrouter.peers import Leg
+from disrouter.peers import Leg, Settled
 
 if TYPE_CHECKING:
     from disrouter.nodes.app import Node
@@ -107,6 +107,9 @@ class PeerCall(NodeCall):
         super().__init__(peers.node, "carry", scope, receive, send)
         self.peers = peers
         self._said = 0.0
+        self._held = b""
+        """What others settled, which goes with the next line: whoever waits needs it only if this node is lost, and
+        then knows whom to go on with."""
 
     async def _serve(self) -> None:
         gateway, variants = self.node.gateway, self.peers.variants
@@ -133,17 +136,22 @@ class PeerCall(NodeCall):
         try:
             async with aclosing(carry_on(self.peers.variants, leg, here=self.node.name)) as events:
                 async for event in events:
-                    await self._say(orjson.dumps(carried_json(event)) + b"\n")
+                    line = orjson.dumps(carried_json(event)) + b"\n"
+                    if isinstance(event, Settled) and event.hop.agent != self.node.name:
+                        self._held += line
+                    else:
+                        await self._say(line)
         finally:
             beating.cancel()
         await self.send({"type": "http.response.body", "body": b""})
 
     async def _say(self, line: bytes) -> None:
         self._said = time.monotonic()
+        line, self._held = self._held + line, b""
         await self.send({"type": "http.response.body", "body": line, "more_body": True})
 
     async def _beat(self) -> None:
-        """Say that somebody is there whenever nothing has been said for a while."""
+        """Say what is held, or only that somebody is there, whenever nothing has been said for a while."""
         with contextlib.suppress(OSError):  # whoever listened has gone, and the watcher says so
             while True:
                 await asyncio.sleep(max(0.0, self._said + BEAT - time.monotonic()))
@@ -159,7 +167,8 @@ class PeerCall(NodeCall):
             error = FaultError(f"Agent '{self.node.name}' ran out of time.", kind="timeout")
         elif not isinstance(error, DisrouterError):
             LOG.error("a walk failed: %s", type(error).__name__)
-        await self.send({"type": "http.response.body", "body": orjson.dumps(broken_json(error)) + b"\n"})
+        line = self._held + orjson.dumps(broken_json(error)) + b"\n"
+        await self.send({"type": "http.response.body", "body": line})
 
 
 def _arriving(leg: Leg, travel: Travel, left: float) -> Leg:
