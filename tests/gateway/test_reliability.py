@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from disrouter.agents import ScriptedAgent
@@ -26,7 +20,7 @@ from disrouter.gateway.service import Service
 from disrouter.network import Network
 from disrouter.types import Serving
 from gateway.mock_backend import MockBackend
-from gateway.running import ask, behind, running
+from gateway.running import behind, running
 
 
 @pytest.fixture
@@ -346,136 +340,6 @@ def test_a_host_that_is_none_is_told() -> None:
 def test_no_agent_may_have_a_name_that_stands_for_the_network(name: str) -> None:
     with pytest.raises(ConfigError, match="stands for the network"):
         Service(Network("n", [ScriptedAgent(name)]))
-
-
-# The process
-
-
-NETWORK = """
-name: one
-agents:
-  - {{name: {name}, backend: openai, model: m, base_url: "{url}", price: {{cost: 0.5}}}}
-"""
-
-
-def start(folder: Path, *options: str) -> subprocess.Popen[str]:
-    code = "from disrouter.cli import main; main()"
-    arguments = ["serve", "--network", "n.yaml", "--port", "0", "--store", "s.db", *options]
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], cwd=folder, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
-    )
-
-
-async def address_of(process: subprocess.Popen[str]) -> str:
-    assert process.stderr is not None
-    line = await asyncio.to_thread(process.stderr.readline)
-    assert "is served at" in line, line + process.stderr.read()
-    return line.rpartition(" ")[2].strip().removesuffix("/v1")
-
-
-async def test_sigterm_answers_what_was_accepted_and_sighup_reads_the_file_again(
-    backend: MockBackend, tmp_path: Path
-) -> None:
-    (tmp_path / "n.yaml").write_text(NETWORK.format(name="first", url=backend.url))
-    process = start(tmp_path, "--no-dashboard")
-    try:
-        url = await address_of(process)
-        async with aiohttp.ClientSession() as http:
-
-            async def post() -> tuple[int, Any]:
-                async with http.post(url + "/v1/chat/completions", json=ask()) as reply:
-                    return reply.status, await reply.json()
-
-            async def models() -> list[str]:
-                async with http.get(url + "/v1/models") as reply:
-                    return [model["id"] for model in (await reply.json())["data"]]
-
-            assert (await post())[1]["model"] == "first"
-            (tmp_path / "n.yaml").write_text("name: [")
-            process.send_signal(signal.SIGHUP)
-            assert process.stderr is not None
-            refused = await asyncio.to_thread(process.stderr.readline)
-            while "not reloaded" not in refused:
-                refused = await asyncio.to_thread(process.stderr.readline)
-            assert (await post())[1]["model"] == "first"
-
-            (tmp_path / "n.yaml").write_text(NETWORK.format(name="second", url=backend.url))
-            process.send_signal(signal.SIGHUP)
-            async with asyncio.timeout(20):
-                while "second" not in await models():
-                    await asyncio.sleep(0.02)
-
-            backend.first = 1.0
-            seen = len(backend.received)
-            slow = [asyncio.create_task(post()) for _ in range(20)]
-            await wait_until(lambda: len(backend.received) == seen + 20)
-            process.send_signal(signal.SIGTERM)
-            results = await asyncio.gather(*slow)
-        assert [status for status, _ in results] == [200] * 20
-        assert {body["model"] for _, body in results} == {"second"}
-        assert await asyncio.to_thread(process.wait, 20) == 0
-    finally:
-        process.kill()
-        process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
-
-
-async def test_whoever_was_connected_when_the_end_came_gets_an_answer(backend: MockBackend) -> None:
-    backend.first = 0.02
-    outcomes: list[Any] = []
-
-    async def keep_asking(url: str, *, keeps: bool) -> None:
-        connector = aiohttp.TCPConnector(force_close=not keeps)
-        async with aiohttp.ClientSession(connector=connector) as http:
-            while True:
-                try:
-                    async with http.post(url + "/v1/chat/completions", json=ask()) as reply:
-                        outcomes.append(reply.status)
-                        await reply.read()
-                except aiohttp.ClientConnectorError as error:  # not connected: nothing was accepted
-                    outcomes.append(type(error.os_error))
-                    return
-
-    async with running(behind("a", backend.url)) as gateway:
-        asking = [asyncio.create_task(keep_asking(gateway.url, keeps=i % 2 == 0)) for i in range(12)]
-        await wait_until(lambda: len(outcomes) > 20)
-        gateway.server.handle_exit(signal.SIGTERM, None)
-        await asyncio.wait_for(gateway.served, 20)
-        await asyncio.wait_for(asyncio.gather(*asking), 20)
-
-    assert set(outcomes) == {200, ConnectionRefusedError}
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--host", "0.0.0.0"), "error: Host '0.0.0.0' can be reached from other machines"),
-        (("--hop-secret-env", "NO_SUCH_VARIABLE"), "error: --hop-secret-env NO_SUCH_VARIABLE: that variable is not"),
-    ],
-)
-def test_serve_says_what_is_wrong_in_two_lines(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    (tmp_path / "n.yaml").write_text(NETWORK.format(name="a", url="http://127.0.0.1:9/v1"))
-
-    process = start(tmp_path, *options)
-    _, said = process.communicate(timeout=60)
-
-    assert said.startswith(message)
-    assert said.count("\n") == 2
-    assert process.returncode == 2
-
-
-def test_serve_needs_the_keys_that_the_file_names(tmp_path: Path) -> None:
-    text = NETWORK.format(name="a", url="http://127.0.0.1:9/v1").replace("}\n", ", api_key_env: NO_SUCH_KEY}\n")
-    (tmp_path / "n.yaml").write_text(text)
-
-    process = start(tmp_path)
-    _, said = process.communicate(timeout=60)
-
-    assert said.splitlines() == [
-        "error: Agent 'a' needs a key, and the variable NO_SUCH_KEY is not set.",
-        "hint: export NO_SUCH_KEY=…",
-    ]
 
 
 async def test_agents_in_this_process_have_gates_and_breakers_too() -> None:

@@ -1,38 +1,25 @@
-"""What a request may ask for, and what it gets told when it asks for something else."""
+"""What a request may ask for, and what its answer tells of the route."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
 from disrouter.agents import ScriptedAgent
 from disrouter.gateway.access import Access
-from disrouter.gateway.app import Settings
 from disrouter.gateway.keys import Key, new_key
 from disrouter.limits import Limits
-from disrouter.network import Network
-from disrouter.policies import PaperThreshold
-from disrouter.types import Serving, TokenPrice
+from disrouter.types import TokenPrice
 from gateway.mock_backend import MockBackend
 from gateway.running import Running, ask, behind, running
+from gateway.three_agents import network
 
 # One gateway serves most of these tests, which ask it one thing each.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def unsure(name: str = "small", cost: float = 0.1, confidence: float = 0.6) -> ScriptedAgent:
-    return ScriptedAgent(name, cost=cost, confidence=confidence, reply=f"{name} says so")
-
-
-def network(**options: Any) -> Network:
-    agents = [unsure(), unsure("middle", 0.4, 0.7), ScriptedAgent("large", cost=0.9, reply="large says so")]
-    return Network("three", agents, policy=PaperThreshold(), **options)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -45,9 +32,6 @@ async def gateway() -> AsyncIterator[Running]:
 async def backend() -> AsyncIterator[MockBackend]:
     async with MockBackend() as backend:
         yield backend
-
-
-# Routing per request
 
 
 @pytest.mark.parametrize(
@@ -226,318 +210,6 @@ async def test_stop_ends_the_answers_of_agents_in_this_process(
     assert said == text
 
 
-# Other endpoints
-
-
-async def test_models_lists_the_network_its_scenarios_and_every_agent(gateway: Running) -> None:
-    async with gateway.http.get(gateway.url + "/v1/models") as reply:
-        listed = await reply.json()
-    async with gateway.http.get(gateway.url + "/v1/models/disrouter/balance") as reply:
-        one = await reply.json()
-    async with gateway.http.get(gateway.url + "/v1/models/nobody") as reply:
-        missing, status = await reply.json(), reply.status
-
-    ids = [model["id"] for model in listed["data"]]
-    assert ids == ["disrouter", "disrouter/performance-first", "disrouter/balance", "disrouter/cost-first",
-                   "small", "middle", "large"]  # fmt: skip
-    assert set(one) == {"id", "object", "created", "owned_by"}
-    assert (status, missing["error"]["code"]) == (404, "model_not_found")
-
-
-async def test_a_prompt_is_completed_as_the_one_message_of_a_chat(backend: MockBackend) -> None:
-    async with running(behind("a", backend.url)) as gateway:
-        _, body, _ = await gateway.post("/v1/completions", body={"model": "disrouter", "prompt": "Hello"})
-        events = await gateway.events(
-            "/v1/completions", body={"model": "disrouter", "prompt": "Hello", "stream": True, "max_tokens": 100}
-        )
-
-    assert backend.bodies[0]["messages"] == [{"role": "user", "content": "Hello"}]
-    assert backend.bodies[0]["max_tokens"] == 16
-    assert body["object"] == "text_completion"
-    assert body["id"].startswith("cmpl-")
-    assert body["choices"][0]["text"].startswith("You said: Hello")
-    chunks = [json.loads(event) for event in events[:-1]]
-    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == body["choices"][0]["text"]
-    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
-
-
-async def test_a_response_is_asked_as_a_chat_and_answered_in_items(backend: MockBackend) -> None:
-    items = [
-        {"role": "user", "content": [{"type": "input_text", "text": "What is the weather?"}]},
-        {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"},
-        {"type": "function_call_output", "call_id": "c1", "output": "sunny"},
-    ]
-    async with running(behind("a", backend.url)) as gateway:
-        status, body, _ = await gateway.post(
-            "/v1/responses",
-            body={
-                "model": "disrouter",
-                "instructions": "Be brief.",
-                "input": items,
-                "max_output_tokens": 50,
-                "tools": [{"type": "function", "name": "weather", "parameters": {"type": "object"}}],
-                "tool_choice": "none",
-                "text": {"format": {"type": "text"}},
-            },
-        )
-
-    assert status == 200, body
-    sent = backend.bodies[0]
-    assert sent["messages"] == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "What is the weather?"},
-        {
-            "role": "assistant",
-            "content": None,
-            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}],
-        },
-        {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
-    ]
-    assert sent["max_completion_tokens"] == 50
-    assert sent["tools"] == [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
-    assert (body["object"], body["status"], body["instructions"]) == ("response", "completed", "Be brief.")
-    assert body["output"][0]["content"][0]["type"] == "output_text"
-    assert body["usage"]["total_tokens"] == body["usage"]["input_tokens"] + body["usage"]["output_tokens"]
-
-
-async def test_a_streamed_response_numbers_its_events_and_ends_with_the_whole(backend: MockBackend) -> None:
-    async with running(behind("a", backend.url)) as gateway:
-        found = await gateway.events("/v1/responses", body={"model": "disrouter", "input": "Hi", "stream": True})
-
-    events = [json.loads(event) for event in found]
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    kinds = list(dict.fromkeys(event["type"] for event in events))
-    assert kinds == [
-        "response.created",
-        "response.in_progress",
-        "response.output_item.added",
-        "response.content_part.added",
-        "response.output_text.delta",
-        "response.output_text.done",
-        "response.content_part.done",
-        "response.output_item.done",
-        "response.completed",
-    ]
-    text = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
-    assert events[-1]["response"]["output"][0]["content"][0]["text"] == text
-    assert text.startswith("You said: Hi")
-
-
-async def test_a_streamed_response_that_breaks_ends_in_one_error_event(backend: MockBackend) -> None:
-    backend.fault = "die"
-    async with running(behind("a", backend.url)) as gateway:
-        found = await gateway.events("/v1/responses", body={"model": "disrouter", "input": "Hi", "stream": True})
-
-    kinds = [json.loads(event)["type"] for event in found]
-    assert kinds[-1] == "error"
-    assert kinds.count("error") == 1
-    assert "response.completed" not in kinds
-
-
-# Bad input
-
-CHAT = "/v1/chat/completions"
-
-
-def bad_bodies() -> Iterator[Any]:
-    text = [{"role": "user", "content": "hi"}]
-    for fields, param in [
-        ({"model": None}, "model"),
-        ({"model": 7}, "model"),
-        ({"model": "disrouter/thrifty"}, "model"),
-        ({"messages": None}, "messages"),
-        ({"messages": []}, "messages"),
-        ({"messages": "hi"}, "messages"),
-        ({"messages": ["hi"]}, "messages[0]"),
-        ({"messages": [{"role": "robot", "content": "hi"}]}, "messages[0].role"),
-        ({"messages": [*text, {"role": "user", "content": 3}]}, "messages[1].content"),
-        ({"messages": [{"role": "user", "content": [3]}]}, "messages[0].content[0]"),
-        ({"messages": text * 3000}, "messages"),
-        ({"stream": "yes"}, "stream"),
-        ({"stream_options": {"include_usage": True}}, "stream_options"),
-        ({"stream": True, "stream_options": []}, "stream_options"),
-        ({"n": 0}, "n"),
-        ({"n": 1.5}, "n"),
-        ({"temperature": "hot"}, "temperature"),
-        ({"temperature": 3}, "temperature"),
-        ({"top_p": -1}, "top_p"),
-        ({"max_tokens": -5}, "max_tokens"),
-        ({"max_completion_tokens": True}, "max_completion_tokens"),
-        ({"seed": "x"}, "seed"),
-        ({"stop": 3}, "stop"),
-        ({"stop": [1]}, "stop"),
-        ({"tools": {}}, "tools"),
-        ({"response_format": "json"}, "response_format"),
-        ({"alpha": 1.5}, "alpha"),
-        ({"alpha": -0.1}, "alpha"),
-        ({"alpha": "cheap"}, "alpha"),
-        ({"alpha": True}, "alpha"),
-        ({"alpha": 0.1, "disrouter": {"alpha": 0.2}}, "alpha"),
-        ({"alpha": 0.1, "disrouter": {"scenario": "balance"}}, "alpha"),
-        ({"model": "disrouter/balance", "alpha": 0.1}, "alpha"),
-        ({"disrouter": {"scenario": "thrifty"}}, "scenario"),
-        ({"disrouter": {"budget": 3}}, "disrouter.budget"),
-        ({"disrouter": "cheap"}, "disrouter"),
-        ({"max_hops": 0}, "max_hops"),
-        ({"max_hops": 1.5}, "max_hops"),
-        ({"max_cost": 0}, "max_cost"),
-        ({"max_cost": -1}, "max_cost"),
-        ({"max_cost": 0.01}, "max_cost"),  # below the price of whoever is asked first
-        ({"policy": "greedy"}, "policy"),
-        ({"policy": {"name": "threshold"}}, "policy"),
-        ({"policy": {"name": "threshold", "threshold": 7}}, "policy"),
-        ({"policy": {"name": "threshold", "file": "/etc/passwd"}}, "policy"),
-        ({"policy": 3}, "policy"),
-    ]:
-        yield pytest.param(fields, param, id=json.dumps(fields)[:60])
-
-
-@pytest.mark.parametrize(("fields", "param"), list(bad_bodies()))
-async def test_a_request_that_makes_no_sense_is_told_what_and_where(
-    fields: dict[str, Any], param: str, gateway: Running
-) -> None:
-    status, body, _ = await gateway.post(**fields)
-
-    assert status == (404 if fields.get("model") == "disrouter/thrifty" else 400)
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"message", "type", "param", "code"}
-    assert (body["error"]["type"], body["error"]["param"]) == ("invalid_request_error", param)
-    assert len(body["error"]["message"]) < 600
-    assert gateway.kept.routes[-1].outcome == "refused"
-
-
-@pytest.mark.parametrize(
-    ("data", "headers", "status", "code"),
-    [
-        (b"", {}, 400, "invalid_json"),
-        (b"{", {}, 400, "invalid_json"),
-        (b"[]", {}, 400, "invalid_json"),
-        (b"null", {}, 400, "invalid_json"),
-        (b'{"model": "\xff\xfe"}', {}, 400, "invalid_json"),
-        (b'{"model": "disrouter", "messages": [{"role": "user", "content": "\\ud800"}]}', {}, 400, "invalid_json"),
-        (b"[" * 100_000, {}, 400, "invalid_json"),
-        (b"{}", {"content-type": "text/plain"}, 415, "unsupported_media_type"),
-        (b"{}", {"content-encoding": "gzip"}, 415, "unsupported_media_type"),
-        (b"x" * 3000, {}, 413, "request_too_large"),
-        (b"{}", {"x-much": "y" * 5000}, 431, "headers_too_large"),
-    ],
-    ids=lambda value: str(value)[:30],
-)
-async def test_a_body_that_is_none_is_refused(data: bytes, headers: dict[str, str], status: int, code: str) -> None:
-    settings = Settings(largest_body=2000, largest_headers=4000)
-    if data.startswith(b"[["):
-        settings = Settings()
-    async with running(ScriptedAgent("a"), settings=settings) as gateway:
-        sent = {"content-type": "application/json", **headers}
-        async with gateway.http.post(gateway.url + CHAT, data=data, headers=sent) as reply:
-            body = await reply.json()
-
-    assert (reply.status, body["error"]["code"]) == (status, code)
-
-
-async def test_a_body_too_large_is_refused_however_it_is_sent() -> None:
-    async def pieces() -> AsyncIterator[bytes]:
-        for _ in range(100):
-            yield b"x" * 1000
-
-    async with (
-        running(ScriptedAgent("a"), settings=Settings(largest_body=2000)) as gateway,
-        gateway.http.post(gateway.url + CHAT, data=pieces(), headers={"content-type": "application/json"}) as reply,
-    ):
-        body = await reply.json()
-
-    assert (reply.status, body["error"]["code"]) == (413, "request_too_large")
-
-
-async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
-    async with running(ScriptedAgent("a"), settings=Settings(body_seconds=0.1)) as gateway:
-        reader, writer = await asyncio.open_connection(*gateway.url.removeprefix("http://").split(":"))
-        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 10\r\n\r\n{")
-        answer = await asyncio.wait_for(reader.read(), 10)
-        writer.close()
-
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b'"code":"request_timeout"' in answer
-
-
-async def test_nesting_beyond_what_can_be_sent_is_the_callers_fault_and_no_agents(backend: MockBackend) -> None:
-    deep = b"[" * 400 + b"]" * 400
-    body = b'{"model": "disrouter", "messages": [{"role": "user", "content": "hi"}], "deep": ' + deep + b"}"
-    async with running(behind("a", backend.url, serving=Serving(failures=1, pause=60.0))) as gateway:
-        sent = {"content-type": "application/json"}
-        async with gateway.http.post(gateway.url + CHAT, data=body, headers=sent) as reply:
-            refused = reply.status
-        status, _, _ = await gateway.post()
-
-    assert refused == 400
-    assert status == 200
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "/v1/nothing", 404),
-        ("GET", CHAT, 405),
-        ("POST", "/v1/models", 405),
-        ("GET", "/v1/chat/completions/", 404),
-        ("POST", "//v1/chat/completions", 404),
-        ("GET", "/../etc/passwd", 404),
-    ],
-)
-async def test_wrong_routes_and_methods_get_an_error_object_too(
-    method: str, path: str, status: int, gateway: Running
-) -> None:
-    async with gateway.http.request(method, gateway.url + path) as reply:
-        body = await reply.json()
-
-    assert reply.status == status
-    assert set(body["error"]) == {"message", "type", "param", "code"}
-
-
-async def test_a_query_longer_than_any_agent_takes_is_told_so() -> None:
-    agents = (ScriptedAgent("a", cost=0.1, context_length=5), ScriptedAgent("b", cost=0.9, context_length=8))
-    async with running(*agents) as gateway:
-        status, body, _ = await gateway.post(text="word " * 20)
-        fits, answered, _ = await gateway.post(text="one two three four five six")
-
-    assert (status, body["error"]["code"], body["error"]["param"]) == (400, "context_length_exceeded", "messages")
-    assert (fits, answered["model"]) == (200, "b")  # passed over to an agent that fits
-
-
-@pytest.mark.parametrize("name", ["tools", "n", "response_format", "logprobs"])
-async def test_what_no_agent_can_do_is_named(name: str, gateway: Running) -> None:
-    tool = {"type": "function", "function": {"name": "weather"}}
-    value = {"tools": [tool], "n": 2, "response_format": {"type": "json_object"}, "logprobs": True}
-
-    status, body, _ = await gateway.post(**{name: value[name]})
-
-    assert (status, body["error"]["param"], body["error"]["code"]) == (400, name, "unsupported_value")
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"model": "disrouter"},
-        {"model": "disrouter", "input": "hi", "previous_response_id": "resp_1"},
-        {"model": "disrouter", "input": "hi", "background": True},
-        {"model": "disrouter", "input": [{"type": "computer_call"}]},
-        {"model": "disrouter", "input": [3]},
-        {"model": "disrouter", "input": "hi", "tools": [{"type": "web_search"}]},
-        {"model": "disrouter", "input": [{"role": "user", "content": [{"type": "input_audio"}]}]},
-        {"model": "disrouter", "input": "hi", "instructions": 3},
-    ],
-    ids=lambda body: json.dumps(body)[23:80],
-)
-async def test_a_response_that_cannot_be_made_is_refused(body: Any, gateway: Running) -> None:
-    status, answer, _ = await gateway.post("/v1/responses", body=body)
-
-    assert status == 400
-    assert answer["error"]["param"]
-
-
-# Keys
-
-
 async def test_keys_scenarios_and_budgets_are_respected() -> None:
     key, key_id, digest = new_key()
     access = Access(
@@ -583,14 +255,3 @@ async def test_a_route_takes_no_more_than_is_left_of_the_budget() -> None:
         _, body, _ = await gateway.post(headers={"authorization": f"Bearer {key}"})
 
     assert body["model"] == "middle"  # the large one would cost .95
-
-
-async def test_the_wire_form_of_a_stream_is_that_of_server_sent_events(gateway: Running) -> None:
-    async with aiohttp.ClientSession() as http, http.post(gateway.url + CHAT, json=ask(stream=True)) as reply:
-        raw = await reply.read()
-
-    parts = raw.split(b"\n\n")
-    assert parts[-1] == b""
-    assert parts[-2] == b"data: [DONE]"
-    assert all(part.startswith(b"data: {") and b"\n" not in part for part in parts[:-2])
-    assert len({json.loads(part[6:])["id"] for part in parts[:-2]}) == 1

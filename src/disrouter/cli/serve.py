@@ -141,8 +141,11 @@ def serve(
             if not no_dashboard:
                 click.echo(f"Dashboard: http://{name}:{actual}/", err=True)
 
+        def warm(models: int) -> None:
+            click.echo(f"Ready: {models} model{'s are' if models > 1 else ' is'} loaded.", err=True)
+
         control = open_control(options, agents=tuple(network.agents))
-        run(network, control, settings, host=host, port=port, drain=drain, read=hosted, ready=ready)
+        run(network, control, settings, host=host, port=port, drain=drain, read=hosted, ready=ready, warm=warm)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from disrouter.agents.hops import MOST_GATEWAYS, HopError, Travel, Verifier
 from disrouter.errors import DisrouterError
@@ -45,6 +45,9 @@ __all__ = ["FULL", "Gateway", "RawEndpoint", "Settings"]
 
 LOG = logging.getLogger("disrouter.gateway")
 
+LOAD_SECONDS = 600.0
+"""How long the models of a network that is read anew may take."""
+
 WATCH_SECONDS = 1.0
 """How often the state of the breakers is shown to whoever measures."""
 
@@ -61,7 +64,9 @@ class Gateway:
         on_change: Told the names and breaker states of all agents, about every second.
         on_flight: Told when a request comes in (True) or is done (False).
         on_shed: Told the reason when a request is turned away by load.
-        warm: Whether models of this process are loaded from the start instead of at their first look.
+        warm: Whether models of this process are loaded from the start instead of at their first look; until they are
+            the gateway is not ready.
+        on_warm: Told how many models were loaded, when they are.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Gateway:
         on_flight: Callable[[bool], None] | None = None,
         on_shed: Callable[[ShedReason], None] | None = None,
         warm: bool = False,
+        on_warm: Callable[[int], None] | None = None,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.access = access or Access()
@@ -89,6 +95,9 @@ class Gateway:
         self._on_flight = on_flight
         self._on_shed = on_shed
         self._warm = warm
+        self.loading = warm
+        """Whether models are being loaded; whoever asks meanwhile waits for them."""
+        self._on_warm = on_warm
         self._verifier = Verifier(self._secret)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -102,7 +111,7 @@ class Gateway:
         *,
         on_start: Callable[[], None] | None = None,
         on_stop: Callable[[], None] | None = None,
-    ) -> ASGIApp:
+    ) -> Door:
         """Return the ASGI app.
 
         Args:
@@ -154,14 +163,14 @@ class Gateway:
     @property
     def ready(self) -> bool:
         """Whether a query sent now has a chance."""
-        return not self.draining and self.service.ready
+        return not self.draining and not self.loading and self.service.ready
 
     def drain(self) -> None:
         """Be done soon: not ready any more, and every reply closes its connection."""
         self.draining = True
 
     def reload(self) -> str:
-        """Read the network anew and serve it from the next request on; may be called from any thread.
+        """Read the network anew and serve it as soon as its models are loaded; may be called from any thread.
 
         Raises:
             DisrouterError: It is not usable; the old network stays.
@@ -173,7 +182,7 @@ class Gateway:
         if self._loop is None:
             self.service = service
         else:
-            asyncio.run_coroutine_threadsafe(self._swap(service), self._loop).result(30)
+            asyncio.run_coroutine_threadsafe(self._follow(service), self._loop).result(LOAD_SECONDS)
         return f"Network '{service.network.name}' with {len(service.guards)} agents is in service."
 
     async def change(self, network: Network) -> None:
@@ -274,6 +283,12 @@ class Gateway:
             if service.retired and not service.in_flight:
                 self._close_later(service)
 
+    async def _follow(self, service: Service) -> None:
+        """Serve another network once it is as ready as the one before it."""
+        if self._warm:
+            await service.warm()
+        await self._swap(service)
+
     async def _swap(self, service: Service) -> None:
         service.open()
         old, self.service = self.service, service
@@ -284,11 +299,17 @@ class Gateway:
             self._close_later(old)
 
     async def _load(self, service: Service) -> None:
-        if self._warm:
-            try:
-                await service.warm()
-            except DisrouterError as error:
-                LOG.error("a model cannot be loaded: %s", error)
+        if not self.loading:
+            return
+        try:
+            loaded = await service.warm()
+        except DisrouterError as error:
+            LOG.error("a model cannot be loaded: %s", error)
+        else:
+            if loaded and self._on_warm is not None:
+                self._on_warm(loaded)
+        finally:
+            self.loading = False  # other agents may answer
 
     def _close_later(self, service: Service) -> None:
         self._retired.discard(service)

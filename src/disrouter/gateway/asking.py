@@ -6,8 +6,7 @@ Fields that only the model understands are not looked at and travel on as they a
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +15,7 @@ import orjson
 from disrouter.agents.hops import Travel
 from disrouter.errors import DisrouterError
 from disrouter.gateway.errors import ProblemError, invalid, shown
+from disrouter.gateway.fields import MOST_COUNT, check, flag, number, whole
 from disrouter.gateway.messages import MOST_MESSAGES, messages_of
 from disrouter.types import Message, Sampling, Scenario
 from disrouter.utility import SCENARIOS, scenario_of
@@ -25,10 +25,6 @@ __all__ = ["NETWORK_MODEL", "Ask", "chat_ask", "json_of", "within"]
 NETWORK_MODEL = "disrouter"
 """The model that stands for the whole network."""
 
-MOST_CHOICES = 64
-MOST_STOPS = 16
-MOST_TOP_LOGPROBS = 20
-MOST_COUNT = 2**31 - 1
 
 _OURS = ("alpha", "max_cost", "max_hops", "policy")
 _NESTED = (*_OURS, "scenario", "trace")
@@ -98,13 +94,13 @@ def chat_ask(body: dict[str, Any], *, agents: Mapping[str, Any], most_messages: 
     ours = _our_fields(body)
     scenario = _scenario_of(model, ours, agents)
     messages = messages_of(body.get("messages"), most_messages)
-    streaming = _flag(body, "stream")
+    streaming = flag(body, "stream")
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise invalid(f"stream_options must be an object; it is {shown(options)}.", param="stream_options")
     if options and not streaming:
         raise invalid("stream_options goes with stream: true only.", param="stream_options")
-    _check(body)
+    check(body)
     return Ask(
         model=model,
         body=body,
@@ -112,11 +108,11 @@ def chat_ask(body: dict[str, Any], *, agents: Mapping[str, Any], most_messages: 
         sampling=_sampling_of(body),
         scenario=scenario,
         policy=_policy_of(ours.get("policy")),
-        max_cost=_number(ours, "max_cost", lambda v: v > 0, "a number above 0"),
-        max_hops=_whole(ours, "max_hops", lambda v: 1 <= v <= MOST_COUNT, "a whole number from 1"),
+        max_cost=number(ours, "max_cost", lambda v: v > 0, "a number above 0"),
+        max_hops=whole(ours, "max_hops", lambda v: 1 <= v <= MOST_COUNT, "a whole number from 1"),
         streaming=streaming,
         wants_usage=bool(options and options.get("include_usage")),
-        wants_trace=_flag(ours, "trace"),
+        wants_trace=flag(ours, "trace"),
     )
 
 
@@ -199,90 +195,15 @@ def _policy_of(spec: Any) -> str | None:
     return orjson.dumps(spec, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def _check(body: Mapping[str, Any]) -> None:
-    """Refuse what no server would understand in the fields that we read ourselves."""
-    _whole(body, "n", lambda v: 1 <= v <= MOST_CHOICES, f"a whole number from 1 to {MOST_CHOICES}")
-    _number(body, "temperature", lambda v: 0 <= v <= 2, "a number from 0 to 2")
-    _number(body, "top_p", lambda v: 0 <= v <= 1, "a number from 0 to 1")
-    stop = body.get("stop")
-    texts = [stop] if isinstance(stop, str) else stop
-    if stop is not None and not (
-        isinstance(texts, list) and len(texts) <= MOST_STOPS and all(isinstance(text, str) for text in texts)
-    ):
-        raise invalid(f"stop must be a text or a list of at most {MOST_STOPS}; it is {shown(stop)}.", param="stop")
-    for name in ("presence_penalty", "frequency_penalty"):
-        _number(body, name, lambda v: -2 <= v <= 2, "a number from -2 to 2")
-    top = _whole(
-        body, "top_logprobs", lambda v: 0 <= v <= MOST_TOP_LOGPROBS, f"a whole number from 0 to {MOST_TOP_LOGPROBS}"
-    )
-    if not _flag(body, "logprobs") and top is not None:
-        raise invalid("top_logprobs goes with logprobs: true only.", param="top_logprobs")
-    for name in ("tools", "functions"):
-        if body.get(name) is not None and not isinstance(body[name], list):
-            raise invalid(f"{name} must be a list; it is {shown(body[name])}.", param=name)
-    for i, tool in enumerate(body.get("tools") or ()):
-        _check_tool(tool, f"tools[{i}]")
-    _check_format(body.get("response_format"))
-
-
-def _check_tool(tool: Any, where: str) -> None:
-    """Refuse a function without a name; other types of tools are for models to understand."""
-    if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
-        raise invalid(f"{where} must be an object with a type; it is {shown(tool)}.", param=where)
-    function = tool.get("function")
-    if tool["type"] == "function" and not (isinstance(function, dict) and isinstance(function.get("name"), str)):
-        raise invalid(f"{where}.function must be an object with a name; it is {shown(function)}.", param=where)
-
-
-def _check_format(wanted: Any) -> None:
-    """Refuse a format without a type, and a JSON schema without a name; other types are for models to understand."""
-    if wanted is None:
-        return
-    if not isinstance(wanted, dict) or not isinstance(wanted.get("type"), str):
-        raise invalid(f"response_format must be an object with a type; it is {shown(wanted)}.", param="response_format")
-    schema = wanted.get("json_schema")
-    if wanted["type"] == "json_schema" and not (isinstance(schema, dict) and isinstance(schema.get("name"), str)):
-        where = "response_format.json_schema"
-        raise invalid(f"{where} must be an object with a name; it is {shown(schema)}.", param=where)
-
-
 def _sampling_of(body: Mapping[str, Any]) -> Sampling:
     """Return how an agent in this process draws its answer; greedy unless the request says otherwise."""
-    bounds = [_whole(body, name, lambda v: 1 <= v <= MOST_COUNT, "a whole number from 1") for name in
+    bounds = [whole(body, name, lambda v: 1 <= v <= MOST_COUNT, "a whole number from 1") for name in
               ("max_completion_tokens", "max_tokens")]  # fmt: skip
     return Sampling(
         temperature=float(body.get("temperature") or 0.0),
         max_tokens=next((bound for bound in bounds if bound is not None), None),
-        seed=_whole(body, "seed", lambda v: -(2**63) <= v < 2**63, "a whole number of 64 bits") or 0,
+        seed=whole(body, "seed", lambda v: -(2**63) <= v < 2**63, "a whole number of 64 bits") or 0,
     )
-
-
-def _flag(body: Mapping[str, Any], name: str) -> bool:
-    value = body.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise invalid(f"{name} must be true or false; it is {shown(value)}.", param=name)
-    return bool(value)
-
-
-def _number(body: Mapping[str, Any], name: str, usable: Callable[[float], bool], allowed: str) -> float | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not usable(value):
-        raise invalid(f"{name} must be {allowed}; it is {shown(value)}.", param=name)
-    return float(value)
-
-
-def _whole(body: Mapping[str, Any], name: str, usable: Callable[[int], bool], allowed: str) -> int | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    whole = value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:  # to JSON 4.0 is whole
-        whole = int(value)
-    if isinstance(whole, bool) or not isinstance(whole, int) or not usable(whole):
-        raise invalid(f"{name} must be {allowed}; it is {shown(value)}.", param=name)
-    return whole
 
 
 def _kind(value: object) -> str:

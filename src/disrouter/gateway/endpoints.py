@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from disrouter.gateway.access import AccessError
 from disrouter.gateway.errors import ProblemError, body_of, error_of, problem_of
@@ -19,30 +19,32 @@ __all__ = ["FULL", "HANDLERS", "Door", "RawEndpoint", "refuse"]
 
 
 class Door:
-    """An ASGI app that shows whoever posts to a :class:`RawEndpoint` straight to it, as that answers every failure
-    itself; the rest goes through routing and error handling.
+    """An ASGI app that shows queries straight to their endpoint; the rest goes through routing and error handling.
 
     Args:
-        app: The app.
+        app: The app behind it. Its raw endpoints that take a POST are those that are shown to.
     """
 
     def __init__(self, app: Starlette) -> None:
         self._app = app
-        self.routes = app.routes
-        self._api: dict[str, ASGIApp] = {
+        self.paths = frozenset(route.path for route in app.routes if isinstance(route, Route))
+        """All paths that are served."""
+        self._direct = {
             route.path: route.endpoint
             for route in app.routes
-            if isinstance(route, Route) and isinstance(route.endpoint, RawEndpoint) and "POST" in (route.methods or ())
+            if isinstance(route, Route) and isinstance(route.endpoint, RawEndpoint) and route.methods == {"POST"}
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        direct = scope["type"] == "http" and scope["method"] == "POST"
-        endpoint = self._api.get(scope["path"]) if direct else None
+        is_query = scope["type"] == "http" and scope["method"] == "POST"
+        endpoint = self._direct.get(scope["path"]) if is_query else None
         await (endpoint or self._app)(scope, receive, send)
 
 
 class RawEndpoint:
-    """An endpoint that speaks ASGI itself: a function would be wrapped in a request and a response."""
+    """An endpoint that speaks ASGI itself and answers every failure: a function would be wrapped in a request and a
+    response.
+    """
 
     def __init__(self, endpoint: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
         self._endpoint = endpoint

@@ -54,7 +54,8 @@ def health_routes(gateway: Gateway) -> list[Route]:
     async def ready(request: Request) -> Response:
         if gateway.ready:
             return JSONResponse({"status": "ready"})
-        status = "draining" if gateway.draining else "no agent can be asked"
+        loading = "models are being loaded" if gateway.loading else "no agent can be asked"
+        status = "draining" if gateway.draining else loading
         return JSONResponse({"status": status}, status_code=503, headers={"retry-after": "1"})
 
     return [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from disrouter.gateway.asking import MOST_CHOICES, MOST_COUNT, MOST_STOPS, MOST_TOP_LOGPROBS
+from disrouter.gateway.fields import MOST_CHOICES, MOST_COUNT, MOST_STOPS, MOST_TOP_LOGPROBS
 from disrouter.gateway.messages import MOST_MESSAGES
 
 __all__ = ["ANSWERS", "REQUESTS", "ROLES", "Schema", "policy_schema"]

@@ -199,6 +199,7 @@ def serve(
     drain: float,
     read: Callable[[], Network] | None = None,
     ready: Callable[[int], None] | None = None,
+    warm: Callable[[int], None] | None = None,
 ) -> None:
     """Serve a network until a signal ends it.
 
@@ -211,6 +212,7 @@ def serve(
         drain: Seconds that requests have to end at SIGTERM.
         read: Reads the network anew, for SIGHUP.
         ready: Called with the port once requests are accepted.
+        warm: Called with the number of models of this process once they are loaded.
 
     Raises:
         ConfigError: The address cannot or must not be listened at, or a key that an agent needs is not there.
@@ -228,6 +230,7 @@ def serve(
             on_flight=lambda started: control.metrics.started() if started else control.metrics.finished(),
             on_shed=control.metrics.shed,
             warm=True,
+            on_warm=warm,
         )
         gateway.service.require_keys()
         pages = control.routes(gateway.state, gateway.reload if read is not None else None, gateway.members)

@@ -88,17 +88,20 @@ class Service:
             if start is not None:
                 start()
 
-    async def warm(self) -> None:
+    async def warm(self) -> int:
         """Load the models that run in this process, one after the other, those asked first coming first.
+
+        Returns:
+            How many there are.
 
         Raises:
             DisrouterError: One cannot be loaded.
         """
-        names = [*self.network.chain, *self.guards]
-        for name in dict.fromkeys(names):
-            load = getattr(self.guards[name].agent, "warm", None)
-            if load is not None:
-                await load()
+        names = dict.fromkeys([*self.network.chain, *self.guards])
+        loads = [load for name in names if (load := getattr(self.guards[name].agent, "warm", None)) is not None]
+        for load in loads:
+            await load()
+        return len(loads)
 
     async def aclose(self, keep: Iterable[Service] = ()) -> None:
         """Let go of the connections of all agents but those that are in other services, too."""

@@ -21,7 +21,7 @@ from prometheus_client import Counter, Gauge
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from disrouter import __version__
 from disrouter.agents.hops import Travel
@@ -30,6 +30,7 @@ from disrouter.agents.wire import WIRE
 from disrouter.agents.wire_cards import card_json
 from disrouter.gateway.access import Access
 from disrouter.gateway.app import Gateway, RawEndpoint, Settings
+from disrouter.gateway.endpoints import Door
 from disrouter.gateway.errors import ProblemError
 from disrouter.gateway.hosts import is_local
 from disrouter.gateway.metrics import BreakerState, Metrics
@@ -92,7 +93,7 @@ class Node:
         held = Gauge("disrouter_node_looks", "Looks held for their answers.", registry=self.metrics.registry)
         held.set_function(lambda: self.hosting.held)
 
-    def app(self, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
+    def app(self, routes: Sequence[BaseRoute] = ()) -> Door:
         """Return the ASGI app; ``routes`` are more of them."""
         peers = Peers(self, self.network) if self.network is not None and self.network.dispatch == "peer" else None
         return self.gateway.app(
