@@ -26,7 +26,7 @@ from disrouter.nodes.fleet import Fleet
 from disrouter.types import Query
 from planted import COSTS, planted_table
 
-SECONDS = 60.0
+SECONDS = 180.0
 """Far more than anything here takes on an idle machine."""
 
 
@@ -105,6 +105,22 @@ def test_a_fleet_routes_as_one_process_and_leaves_none_behind(file: Path, monkey
 
     assert lines == [trace_line(near.ask(query)) for query in queries]
     assert [process.returncode for process in fleet.processes.values()] == [0, 0, 0]
+
+
+def test_a_node_loads_neither_models_nor_stores_that_its_agent_does_not_need(tmp_path: Path) -> None:
+    path = tmp_path / "network.yaml"
+    entry = "{name: a, backend: openai, model: m, base_url: 'http://127.0.0.1:9/v1', price: {cost: 0.1}}"
+    path.write_text(f"name: n\nagents:\n  - {entry}\n", encoding="utf-8")
+    code = (
+        "import sys; from disrouter.config import load_agent; from disrouter.nodes.app import Node; "
+        "import disrouter.nodes.server; from pathlib import Path; "
+        f"Node(load_agent({str(path)!r}, 'a')).app(); "
+        "print({'torch', 'transformers', 'pyarrow', 'sqlalchemy', 'ray'} & set(sys.modules) or 'none')"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=SECONDS)
+
+    assert (done.stdout.strip(), done.stderr) == ("none", "")
 
 
 def test_if_one_does_not_start_all_are_ended(file: Path) -> None:
