@@ -37,6 +37,11 @@ serve: setup-demo ## serve the embedded network behind one OpenAI-compatible add
 test: setup ## run the tests (ARGS="-k name" chooses some)
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: test-ray
+test-ray: ## run the tests that need Ray, in an environment of their own (slow: installs it once, in .venv-ray)
+	@scripts/setup.sh ray
+	@.venv-ray/bin/python -m pytest tests/engines -m ray $(ARGS)
+
 .PHONY: test-clients
 test-clients: setup ## run real clients of OpenAI's API against the gateway (slow: installs them once, in .cache)
 	@$(BIN)/python tests/clients/run.py $(ARGS)

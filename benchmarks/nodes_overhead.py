@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from processes import free_port, processor_seconds, started
+from processes import HERE, free_port, processor_seconds, started
 
 from disrouter.config import load
 from disrouter.evaluation.outcomes import Outcome, OutcomeTable
@@ -74,6 +74,26 @@ def in_process(folder: Path) -> Iterator[Ready]:
 
 
 @contextlib.contextmanager
+def bare_http(folder: Path) -> Iterator[Ready]:
+    """Every look over HTTP without anything else: the least that processes cost, with these libraries."""
+    from bare_look import BareAgent
+
+    began = time.perf_counter()
+    local = load(folder / "local.yaml")
+    with contextlib.ExitStack() as stack:
+        processes = {}
+        for name in AGENTS:
+            port = free_port()
+            options = ["--app-dir", str(HERE), "--port", str(port), "--lifespan", "off", "--log-level", "error"]
+            command = [sys.executable, "-m", "uvicorn", "bare_look:app", *options, "--no-access-log"]
+            server = started(command, port, f"http://127.0.0.1:{port}/", name=f"bare-{name}", folder=folder)
+            processes[name] = stack.enter_context(server)
+        agents = {name: BareAgent(local.agents[name], one.url) for name, one in processes.items()}
+        seconds, pids = time.perf_counter() - began, tuple(one.pid for one in processes.values())
+        yield Ready(network=local.with_agents(agents), seconds=seconds, pids=pids)
+
+
+@contextlib.contextmanager
 def nodes(folder: Path, *, dispatch: str = "caller") -> Iterator[Ready]:
     """Every agent a process of its own, reached over HTTP with signed calls."""
     began = time.perf_counter()
@@ -117,6 +137,7 @@ def on_ray(folder: Path) -> Iterator[Ready]:
 
 TRANSPORTS: dict[str, Transport] = {
     "in process": in_process,
+    "bare HTTP": bare_http,
     "nodes": nodes,
     "peer to peer": peer_to_peer,
     "ray": on_ray,

@@ -1,7 +1,7 @@
 """Does `disrouter plan` predict what happens? Predicted and measured seconds and throughput, at rising loads.
 
     python benchmarks/plan_check.py gateway    a gateway before models that sleep for known times, about seven minutes
-    python benchmarks/plan_check.py local      the lab's models in this process, about seven minutes
+    python benchmarks/plan_check.py local      the lab's models in this process, about eight minutes on a quiet machine
 
 First the network is measured while nobody waits. From those traces alone the plan predicts what rising loads will do
 (*predicted*). Then queries come at Poisson times that do not wait for answers, and are measured. *Same arrivals* is a
@@ -39,10 +39,10 @@ LOADS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.2)
 MODELS = {"small": (0.015, 0.06, 0.6), "medium": (0.015, 0.1, 0.5), "large": (0.0, 0.15, 0.0)}
 PLACES = {"small": 4, "medium": 4, "large": 5}
 QUEUE = 32
-DIFFERENT = 300
+DIFFERENT = 200
 """Queries of the lab; each is measured alone once."""
 
-WORKERS, ROUNDS = (1, 2, 4, 8, 16), 3
+WORKERS, ROUNDS = (1, 2, 4, 8, 16), 2
 EFFORT = Effort(20_000, 5)
 
 Ask = Callable[[int], Awaitable[bool]]

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Make the environment in .venv, or bring it up to date:   scripts/setup.sh demo|dev
+# Make the environment in .venv, or bring it up to date:   scripts/setup.sh demo|dev|ray
 #
 #   demo   the core, local agents, evaluation and the gateway: all that `make demo` and `make serve` need
 #   dev    the same, training, the bench, capacity planning, tests, checks and docs
+#   ray    the same in .venv-ray, with Ray: half a gigabyte that only `make test-ray` needs
 #
 # Done once: a stamp holds a checksum of everything the environment depends on, and a second run only compares it.
 # Two runs at once: the second waits for the lock, then finds the work done.
@@ -15,11 +16,15 @@ level=${1:-dev}
 case $level in
 demo) extras=local,eval,gateway ;;
 dev) extras=local,eval,train,bench,gateway,plan,postgres,otel,dev ;;
+ray) extras=local,eval,train,bench,gateway,plan,postgres,otel,dev,ray ;;
 *)
-    echo "setup: unknown level '$level'; known: demo, dev" >&2
+    echo "setup: unknown level '$level'; known: demo, dev, ray" >&2
     exit 2
     ;;
 esac
+
+home=.venv
+[ "$level" = ray ] && home=.venv-ray
 
 say() { echo "setup: $*" >&2; }
 
@@ -54,9 +59,9 @@ find_python() {
 # -I: neither PYTHONPATH nor a user's own packages leak in. -qq: errors only. No user scheme inside an environment.
 # A pip that fails by itself undoes its work, so the environment stays; one that is interrupted may leave halves.
 pip_install() {
-    PIP_USER=0 .venv/bin/python -I -m pip install -qq --no-input --disable-pip-version-check "$@" && return
+    PIP_USER=0 $home/bin/python -I -m pip install -qq --no-input --disable-pip-version-check "$@" && return
     [ -z "$interrupted" ] || exit 130
-    rm .venv/.unfinished
+    rm $home/.unfinished
     say "pip could not install: $* (its message stands above)"
     say "hint: check that the package index can be reached, then run this again"
     exit 1
@@ -68,9 +73,9 @@ key="$(cat pyproject.toml constraints.txt scripts/setup.sh | cksum) $PWD"
 
 ready() {
     local stamp
-    [ -x .venv/bin/disrouter ] && [ ! -e .venv/.unfinished ] || return 1
+    [ -x $home/bin/disrouter ] && [ ! -e $home/.unfinished ] || return 1
     for stamp in "$@"; do
-        [ "$(cat ".venv/.ready-$stamp" 2>/dev/null)" = "$key" ] && return 0
+        [ "$(cat "$home/.ready-$stamp" 2>/dev/null)" = "$key" ] && return 0
     done
     return 1
 }
@@ -86,36 +91,36 @@ if command -v flock >/dev/null; then
 fi
 ready "${wanted[@]}" && exit 0
 
-if [ -e .venv/.unfinished ]; then
+if [ -e $home/.unfinished ]; then
     say "the last set-up was interrupted; starting again"
-    rm -rf .venv
-elif [ -d .venv ] && ! { recent .venv/bin/python && .venv/bin/python -I -m pip --version >/dev/null 2>&1; }; then
-    say "the environment in .venv does not work; making it anew"
-    rm -rf .venv
-elif [ -d .venv ] && [ "$(cat .venv/.path 2>/dev/null || echo "$PWD")" != "$PWD" ]; then
-    say "the environment in .venv was made in another folder; making it anew"
-    rm -rf .venv
+    rm -rf $home
+elif [ -d $home ] && ! { recent $home/bin/python && $home/bin/python -I -m pip --version >/dev/null 2>&1; }; then
+    say "the environment in $home does not work; making it anew"
+    rm -rf $home
+elif [ -d $home ] && [ "$(cat $home/.path 2>/dev/null || echo "$PWD")" != "$PWD" ]; then
+    say "the environment in $home was made in another folder; making it anew"
+    rm -rf $home
 fi
 
-if [ ! -d .venv ]; then
+if [ ! -d $home ]; then
     python=$(find_python)
-    mkdir .venv
-    touch .venv/.unfinished
-    say "making .venv with $("$python" -V)"
-    "$python" -m venv .venv
+    mkdir $home
+    touch $home/.unfinished
+    say "making $home with $("$python" -V)"
+    "$python" -m venv $home
 fi
-touch .venv/.unfinished
-rm -f .venv/.ready-*
-pwd >.venv/.path
+touch $home/.unfinished
+rm -f $home/.ready-*
+pwd >$home/.path
 
 # PyTorch first and alone: its builds (CPU, CUDA) differ by package index, and nothing else may choose for it.
-if ! .venv/bin/python -I -c 'import importlib.metadata as m, sys; sys.exit(m.version("torch").split("+")[0] != "2.13.0")' 2>/dev/null; then
+if ! $home/bin/python -I -c 'import importlib.metadata as m, sys; sys.exit(m.version("torch").split("+")[0] != "2.13.0")' 2>/dev/null; then
     say "installing PyTorch (the largest part, a minute or two)"
     pip_install torch==2.13.0
 fi
 say "installing disrouter[$extras]"
 pip_install --constraint constraints.txt --editable ".[$extras]"
 
-echo "$key" >".venv/.ready-$level"
-rm .venv/.unfinished
-say "ready: .venv ($(.venv/bin/python -V))"
+echo "$key" >"$home/.ready-$level"
+rm $home/.unfinished
+say "ready: $home ($($home/bin/python -V))"

@@ -305,6 +305,20 @@ def test_a_gateway_is_a_station_before_every_agent() -> None:
     assert found.work[:, -1].tolist() == [1.0, 1.0]
 
 
+def test_an_answer_right_after_its_look_is_one_hop_of_the_gateway() -> None:
+    from disrouter.planning.site import GATEWAY, Host, Served
+
+    gateway = Host(name=GATEWAY, agents=(Served(name=GATEWAY, concurrency=1, queue=ENDLESS),))
+    made = site(host("a", 9))
+    where = type(made)(hosts=(*made.hosts, gateway), successors=made.successors, deadline=1e9, gateway_seconds=0.5)
+    routes = workload([[Visit("a", "look", 1.0), Visit("a", "answer", 2.0)]])
+
+    found = passed(where, routes, [0.0])
+
+    assert routes.routes[0].hops == 1
+    assert found.end.tolist() == [3.5]
+
+
 def test_bursts_stay_bursts_at_another_rate() -> None:
     times = [0.0, 0.1, 0.2, 10.0, 10.1, 10.2, 20.0]
     load = Load(workload=workload([[Visit("a", "answer", 0.1)]] * 7, times=times), qps=70.0, arrivals="traces")

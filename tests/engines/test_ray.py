@@ -26,6 +26,8 @@ from disrouter.agents.faults import FaultError
 from disrouter.config import load
 from disrouter.engines import Placement, engine_of
 from disrouter.engines.processes_of import descendants
+from disrouter.engines.ray_app import agent as application
+from disrouter.engines.ray_app import application_name
 from disrouter.errors import ContextError, RunError
 from disrouter.evaluation.suites import suite_of
 from disrouter.evaluation.traces import trace_line
@@ -250,6 +252,28 @@ def test_agents_that_stay_as_they_are_keep_their_replicas_when_a_network_is_read
 
     asyncio.run(leave())
     assert cluster.ask(second, lambda: second.route(query("q"))).answer == pid
+
+
+def test_applications_that_are_there_already_are_used_and_left(cluster: Cluster, tmp_path: Path) -> None:
+    from ray import serve
+
+    file = tmp_path / "network.yaml"
+    model = 'backend: transformers, model: "lab:agent-1", self_assessment: head, scenario_prompt: false'
+    file.write_text(f"name: given\nagents:\n  - {{name: small, {model}, price: {{cost: 0.1}}, ray: {{cpus: 0.1}}}}\n")
+    name = application_name("given", "small")
+    serve.run(application({"network": str(file), "agent": "small"}), name=name, route_prefix=None)
+    cluster.read = lambda: (load(file), {"small": LIGHT})
+    network = cluster.hosted()
+
+    async def ask() -> str | None:
+        answer = (await network.route(query("q"))).answer
+        await network.agents["small"].aclose()  # type: ignore[attr-defined]  # agents on a cluster have it
+        return answer
+
+    assert cluster.ask(network, ask) == asyncio.run(load(file).route(query("q"))).answer
+    assert network.agents["small"].app == name  # type: ignore[attr-defined]
+    assert name in serve.status().applications
+    serve.delete(name)
 
 
 def test_whoever_has_no_token_is_not_let_into_our_cluster(cluster: Cluster) -> None:

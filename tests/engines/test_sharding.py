@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from disrouter.evaluation.build import build
 from disrouter.evaluation.outcome_files import write_table
 from disrouter.lab.family import checkpoint_path
 from disrouter.lab.suite import LabSuite
-from disrouter.training.profiling import LocalSampler, SharedSampler, profile
+from disrouter.training.profiling import LocalSampler, profile
 from disrouter.training.settings import ProfileSettings
+from disrouter.training.shared_sampler import SharedSampler
 from disrouter.types import AgentCard, Look, Query, QueryPrice, Scenario
 from disrouter.utility import BALANCE, COST_FIRST
 
@@ -122,6 +124,18 @@ def test_progress_counts_every_outcome_once_over_an_engine_and_what_was_kept(tmp
     build(agents(), QUERIES, grade, [BALANCE], chunk=3, parts=tmp_path, engine=Shuffled(1), advance=counted.append)
 
     assert sum(counted) == 2 * len(QUERIES)
+
+
+def test_agents_behind_servers_are_asked_from_here() -> None:
+    served = ScriptedAgent("served", cost=0.9)
+    served.card = replace(served.card, details={"backend": "openai"})
+    engine = Shuffled(0)
+
+    table = build({**agents(), "served": served}, QUERIES, grade, [BALANCE], chunk=10, engine=engine)
+
+    assert len(engine.ran) == 2 * 2
+    assert len(served.answered) == 20
+    assert table.agents == ("small", "large", "served")
 
 
 class Mortal(ScriptedAgent):

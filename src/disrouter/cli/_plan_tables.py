@@ -123,7 +123,7 @@ def _loads(report: PlanReport) -> Any:
 def _lost(report: PlanReport) -> Any:
     if not report.lost:
         return None
-    rows = [(one.host, one.found) for one in report.lost]
+    rows = [(f"{one.host} ({one.share:.1%} of the time)", one.found) for one in report.lost]
     return _rows(report, "While one replica is away", "of", rows)
 
 

@@ -98,9 +98,10 @@ def profile(
     from disrouter.cli._console import bars, print_json
     from disrouter.engines import engine_of
     from disrouter.training.profile_summary import summarise
-    from disrouter.training.profiling import LocalSampler, SharedSampler
+    from disrouter.training.profiling import LocalSampler
     from disrouter.training.profiling import profile as profile_on
     from disrouter.training.settings import ProfileSettings
+    from disrouter.training.shared_sampler import SharedSampler
     from disrouter.training.suites import training_suite
 
     _check_sources(model, server, api_key_env, network_name, agent)

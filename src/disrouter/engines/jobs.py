@@ -184,7 +184,7 @@ def _failure(failures: dict[str, BaseException]) -> BaseException:
     if isinstance(error, OSError):
         return error  # it names the file, and what is wrong with it
     if is_lost(error):
-        reason = "its process was killed, perhaps because memory ran out; `--jobs 1` takes less"
+        reason = "its process was killed, perhaps because memory ran out; fewer at once take less"
     elif isinstance(error, SurpriseError):
         reason = str(error)
     else:

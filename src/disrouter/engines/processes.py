@@ -65,6 +65,7 @@ class _Worker:
     """A process that runs jobs, one after the other."""
 
     def __init__(self, place: int) -> None:
+        self.gone = False
         self._ours, theirs = _CONTEXT.Pipe()
         self.process: Any = _CONTEXT.Process(target=_work, args=(place, theirs))
         self.process.start()
@@ -84,6 +85,9 @@ class _Worker:
                 channel.put(word)
         except (EOFError, OSError):
             word = LostError()
+            self.gone = True  # heard before the process is seen to have ended
+        except Exception as error:  # on purpose: what cannot be read here must end the wait, too
+            word = SurpriseError(f"its result did not survive the way: {type(error).__name__}: {error}")
         future.set_result(word.value) if isinstance(word, _Value) else future.set_exception(word)
 
 
@@ -96,7 +100,7 @@ def _processes(channel: queue.SimpleQueue[Said]) -> Iterator[Callable[[Job, int]
 
     def submit(job: Job, place: int) -> Future[Any]:
         worker = shared.pop(place, None)
-        if worker is None or not (job.pure and worker.process.is_alive()):
+        if worker is None or worker.gone or not job.pure:
             worker = _Worker(place)
             started.append(worker)
         if job.pure:

@@ -136,6 +136,7 @@ class RayAgent(RemoteAgent):
         card: Its card, with the room that all its copies have.
         transport: The way to its replicas.
         closed: Called when it is not needed any more.
+        app: The Serve application that it is.
     """
 
     def __init__(
@@ -144,8 +145,11 @@ class RayAgent(RemoteAgent):
         card: AgentCard,
         transport: HandleTransport,
         closed: Callable[[], Awaitable[None]] | None = None,
+        *,
+        app: str = "",
     ) -> None:
         super().__init__(card, transport)
+        self.app = app
         self._handles = transport
         self._closed = closed
         self._own = _Own(

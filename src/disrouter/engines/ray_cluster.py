@@ -7,10 +7,12 @@ that is made up for this process, and has no dashboard; one that is given must a
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +49,12 @@ def connected(address: str | None, *, serving: bool, cores: int = 0) -> Iterator
         return
     if address is not None:
         require_address(address)
+    if find_spec("ray") is None:
+        raise MissingExtraError.of("The engine 'ray'", "ray")
     prepare(joining=address is not None)
     if address is not None:
         judge(inspect(address), serving=serving)
-    try:
-        ray = import_module("ray")
-    except ModuleNotFoundError as exc:
-        raise MissingExtraError.of("The engine 'ray'", "ray") from exc
+    ray = import_module("ray")
     try:
         _connect(ray, address, cores or os.cpu_count() or 1)
         yield ray
@@ -68,14 +69,26 @@ _NAMES = ("gcs_server", "raylet", "ray::")
 
 
 def _connect(ray: Any, address: str | None, cores: int) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        _init(ray, address, cores)
+    finally:
+        if (
+            before is not None and signal.getsignal(signal.SIGTERM) is not before
+        ):  # Ray answers it, and nobody has asked it to
+            signal.signal(signal.SIGTERM, before)
+
+
+def _init(ray: Any, address: str | None, cores: int) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
-    # Workers find what this process finds: an editable install, a module beside the script.
     try:
         if address is None:
             ray.init(address="local", num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, SystemExit) as exc:
+        if isinstance(exc, SystemExit) and address is None:
+            raise KeyboardInterrupt from exc  # that is how Ray answers SIGTERM while it starts
         where = f"at '{address}' cannot be reached" if address else "cannot be started on this machine"
         reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
         raise RunError(

@@ -20,6 +20,7 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
+from disrouter.agents.transformers import TransformersAgent
 from disrouter.engines.placement import Placement
 from disrouter.engines.ray_agent import HandleTransport, RayAgent
 from disrouter.engines.ray_app import application_name
@@ -128,7 +129,7 @@ class Deployments:
         )
         room = _ongoing(agent, placement) * placement.copies
         card = replace(agent.card, serving=replace(agent.card.serving, concurrency=room))
-        return RayAgent(agent, card, transport, partial(self._leave, app))
+        return RayAgent(agent, card, transport, partial(self._leave, app), app=app)
 
     async def _leave(self, app: str) -> None:
         """Count one user of an application less; the last one turns off the light."""
@@ -204,7 +205,7 @@ def application_of(agent: Agent, placement: Placement) -> Any:
     """Return the application of an agent."""
     from ray import serve
 
-    bound = _deployment_of(agent, placement).bind(agent)
+    bound = _deployment_of(agent, placement).bind(_runner(agent, placement))
     if placement.copies == 1:
         return bound
     # With its proxy Serve takes no choice of ours between the copies of what HTTP comes in through. So nothing comes
@@ -212,6 +213,16 @@ def application_of(agent: Agent, placement: Placement) -> Any:
     closed = {"min_replicas": 0, "initial_replicas": 0, "max_replicas": 1}
     door = serve.deployment(_Closed, name="door", autoscaling_config=closed, ray_actor_options={"num_cpus": 0})
     return door.bind(bound)
+
+
+def _runner(agent: Agent, placement: Placement) -> Agent:
+    """Return what runs in a replica."""
+    if placement.server == "agent":
+        return agent
+    from disrouter.engines.vllm import VllmAgent
+
+    assert isinstance(agent, TransformersAgent)  # checked when the network file is read
+    return VllmAgent(agent)
 
 
 class _Closed:

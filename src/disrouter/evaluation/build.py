@@ -7,22 +7,19 @@ which engine ran them.
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from disrouter.engines.contract import Engine
-from disrouter.engines.jobs import Job, Progress
-from disrouter.errors import AgentError, DataError
+from disrouter.errors import DataError
 from disrouter.evaluation.outcomes import CELLS, Outcome, OutcomeTable
-from disrouter.types import Agent, Completion, Look, Query, Sampling, Scenario, Usage
+from disrouter.evaluation.parts import Part, Seen, is_shared, run_here, run_on, travels
+from disrouter.types import Agent, Query, Scenario, Usage
 
 __all__ = ["CHUNK", "CONCURRENCY", "Grade", "build", "progress_bar"]
 
@@ -33,9 +30,6 @@ CHUNK = 500
 
 CONCURRENCY = 32
 """Queries at once to an agent that has no batched methods."""
-
-Seen = tuple[Look | None, Completion | None, str | None]
-"""Look, answer and failure of one agent on one query."""
 
 
 def build(
@@ -77,15 +71,15 @@ def build(
     _check(agents, queries, scenarios)
     chunks = [queries[start : start + chunk] for start in range(0, len(queries), chunk)]
     plan = [
-        _Part(name=name, agent=agent, scenario=scenario, queries=some, key=(a, s, c))
+        Part(name=name, agent=agent, scenario=scenario, queries=some, key=(a, s, c))
         for a, (name, agent) in enumerate(agents.items())
-        for s, scenario in enumerate(scenarios[:1] if _shared(agent) else scenarios)
+        for s, scenario in enumerate(scenarios[:1] if is_shared(agent) else scenarios)
         for c, some in enumerate(chunks)
     ]
     advance = advance or (lambda count: None)
     found: dict[tuple[int, int, int], OutcomeTable] = {}
 
-    def keep(part: _Part, seen: Sequence[Seen] | None) -> None:
+    def keep(part: Part, seen: Sequence[Seen] | None) -> None:
         """Take a part that has just run; None: one that an earlier run finished."""
         path = None if parts is None else parts / part.file
         if seen is None:
@@ -98,82 +92,24 @@ def build(
             found[part.key] = OutcomeTable.of(outcomes)
             if path is not None:
                 found[part.key].write(path)
-        advance(len(part.queries) * (len(scenarios) if _shared(part.agent) else 1))
+        advance(len(part.queries) * (len(scenarios) if is_shared(part.agent) else 1))
 
     for part in plan:
         keep(part, None)
     due = [part for part in plan if part.key not in found]
-    for part, seen in _run_here(due, seed, concurrency) if engine is None else _run_on(engine, due, seed, concurrency):
+    away = [] if engine is None else [part for part in due if travels(part.agent)]
+    for part, seen in run_on(engine, away, seed, concurrency) if engine is not None else ():
+        keep(part, seen)
+    for part, seen in run_here([part for part in due if part.key not in found], seed, concurrency):
         keep(part, seen)
     cells = [
         [
-            [replace(found[a, 0 if _shared(agent) else s, c], scenarios=(scenario,)) for c in range(len(chunks))]
+            [replace(found[a, 0 if is_shared(agent) else s, c], scenarios=(scenario,)) for c in range(len(chunks))]
             for s, scenario in enumerate(scenarios)
         ]
         for a, agent in enumerate(agents.values())
     ]
     return _joined(cells, scenarios, list(agents))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """What one agent does with one chunk of queries in one scenario."""
-
-    name: str
-    agent: Agent
-    scenario: Scenario
-    queries: Sequence[Query]
-    key: tuple[int, int, int]
-    """Places of agent, scenario and chunk."""
-
-    @property
-    def file(self) -> str:
-        a, s, c = self.key
-        return f"a{a:02d}-s{s:02d}-c{c:05d}.parquet"
-
-
-def _shared(agent: Agent) -> bool:
-    """Return whether an agent does the same in all scenarios."""
-    return not getattr(agent, "scenario_prompt", True)
-
-
-def _run_here(due: Sequence[_Part], seed: int, concurrency: int) -> Iterator[tuple[_Part, Sequence[Seen]]]:
-    for part in due:
-        yield part, _run(part.agent, part.queries, part.scenario, Sampling(seed=seed), concurrency)
-
-
-def _run_on(
-    engine: Engine, due: Sequence[_Part], seed: int, concurrency: int
-) -> Iterator[tuple[_Part, Sequence[Seen]]]:
-    """Have an engine run parts, those of the largest agents first: they take longest."""
-    by_name = {f"{part.name} {part.file}": part for part in due}
-    largest = sorted(by_name, key=lambda name: by_name[name].agent.card.parameters or 0, reverse=True)
-    jobs = [
-        Job(name, partial(_seen_elsewhere, _key_of(by_name[name].agent), by_name[name], seed, concurrency), pure=True)
-        for name in largest
-    ]
-    for job, seen in engine.work_off(jobs, lambda *_: None) if jobs else ():
-        yield by_name[job.name], seen
-
-
-_here: dict[str, Agent] = {}
-"""The agent that this process has loaded last, for parts that come from elsewhere."""
-
-_SELF = secrets.token_hex(8)
-"""Tells this process from others."""
-
-
-def _key_of(agent: Agent) -> str:
-    """Return what tells an agent from all others of this process and of others."""
-    return f"{_SELF} {id(agent)} {agent.card.name}"
-
-
-def _seen_elsewhere(agent: str, part: _Part, seed: int, concurrency: int, progress: Progress) -> list[Seen]:
-    """Run a part in a process of an engine, with the agent's weights that are loaded there already."""
-    if agent not in _here:
-        _here.clear()  # two large models may not find room
-        _here[agent] = part.agent
-    return _run(_here[agent], part.queries, part.scenario, Sampling(seed=seed), concurrency)
 
 
 @contextmanager
@@ -216,56 +152,6 @@ def _kept(path: Path | None, agent: str, queries: Sequence[Query], scenario: Sce
             f"'{path}' holds outcomes of other queries than these.", hint="use another run folder, or delete this one"
         )
     return part
-
-
-def _run(
-    agent: Agent, queries: Sequence[Query], scenario: Scenario, sampling: Sampling, concurrency: int
-) -> list[Seen]:
-    """Let an agent look at and answer queries, in batches if it can."""
-    batched: Any = agent
-    if hasattr(agent, "look_and_answer_many"):
-
-        def both(some: Sequence[Query]) -> list[Seen]:
-            return [(look, answer, None) for look, answer in batched.look_and_answer_many(some, scenario, sampling)]
-
-    elif hasattr(agent, "look_many") and hasattr(agent, "answer_many"):
-
-        def both(some: Sequence[Query]) -> list[Seen]:
-            looks = batched.look_many(some, scenario)
-            answers = batched.answer_many(some, scenario, looks, sampling)
-            return [(look, answer, None) for look, answer in zip(looks, answers, strict=True)]
-
-    else:
-        return asyncio.run(_ask_all(agent, queries, scenario, sampling, concurrency))
-    try:
-        return both(queries)
-    except AgentError:
-        # Somewhere in the batch the agent broke. One by one finds the query without charging its neighbours.
-        return asyncio.run(_ask_all(agent, queries, scenario, sampling, 1))
-
-
-async def _ask_all(
-    agent: Agent, queries: Sequence[Query], scenario: Scenario, sampling: Sampling, concurrency: int
-) -> list[Seen]:
-    free = asyncio.Semaphore(concurrency)
-
-    async def ask(query: Query) -> Seen:
-        async with free:
-            return await _ask(agent, query, scenario, sampling)
-
-    return list(await asyncio.gather(*(ask(query) for query in queries)))
-
-
-async def _ask(agent: Agent, query: Query, scenario: Scenario, sampling: Sampling) -> Seen:
-    look: Look | None = None
-    try:
-        look = await agent.look(query, scenario)
-        async for piece in agent.answer(query, scenario, look, sampling):
-            if isinstance(piece, Completion):
-                return replace(look, state=None), piece, None
-    except AgentError as exc:
-        return look, None, exc.message
-    return look, None, "the answer ended without a completion"
 
 
 def _outcomes(

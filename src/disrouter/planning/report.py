@@ -69,7 +69,9 @@ class PlanReport:
             **_measured(found),
             "variants": [_variant(variant) for variant in self.variants],
             "loads": [{"qps": one.qps, **_measured(one.found)} for one in self.loads],
-            "one_replica_less": [{"host": one.host, **_measured(one.found)} for one in self.lost],
+            "one_replica_less": [
+                {"host": one.host, "share_of_time": one.share, **_measured(one.found)} for one in self.lost
+            ],
             "notes": [*self.workload.notes, *self.notes],
         }
 

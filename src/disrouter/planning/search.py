@@ -26,7 +26,7 @@ STEPS = 60
 STEP_SHARE, FASTER, MOST_SHARE = 0.03, 1.4, 0.25
 """Replicas are added one at a time, or by this share where there are many; a share that grows from step to step."""
 
-EXACT = 0.01
+EXACT = 0.03
 """Of many replicas, so many more or less make no difference worth a simulation."""
 
 NOTHING = 1e-3
@@ -218,8 +218,7 @@ class _Search:
 def _fewest(site: Site, host: Host, load: Load) -> int:
     agents = [agent.name for agent in host.agents]
     if host.name == GATEWAY:
-        work = site.gateway_seconds * sum(len({v.agent for v in r.visits}) for r in load.workload.routes)
-        work /= len(load.workload.routes)
+        work = site.gateway_seconds * sum(route.hops for route in load.workload.routes) / len(load.workload.routes)
     else:
         work = sum(load.workload.work(name) for name in agents)
     return max(1, math.ceil(load.qps * work / (BUSIEST * host.rate * (1 - site.faults.down))))

@@ -142,12 +142,8 @@ class _Run:
             process(walk(query))
 
     def _break(self, station: Station, number: int) -> Walk:
-        """Let one replica break and come back for ever, from a moment of its long life on."""
+        """Let one replica break and come back for ever; at first it is up."""
         faults, random = self.site.faults, self.random
-        if random.random() < faults.down:
-            station.stop(number)
-            yield self.env.timeout(float(random.exponential(faults.repair)))
-            station.restart(number)
         while True:
             yield self.env.timeout(float(random.exponential(faults.between)))
             station.stop(number)
@@ -161,7 +157,7 @@ class _Run:
         route, before = list(self.steps[query]), -1
         while route:
             step = route.pop(0)
-            how = yield from self._visit(query, began, step)
+            how = yield from self._visit(query, began, step, hop=before != step.agent)
             if how == "late" or (how == "done" and step.answers):
                 break
             if how == "done":
@@ -178,12 +174,12 @@ class _Run:
         if not self.left:
             self.over.succeed()
 
-    def _visit(self, query: int, began: float, step: Step) -> Generator[simpy.Event, Any, str]:
-        """Make one visit and return how it ended."""
+    def _visit(self, query: int, began: float, step: Step, *, hop: bool = True) -> Generator[simpy.Event, Any, str]:
+        """Make one visit and return how it ended; the gateway works once for every hop."""
         passed, env = self.passed, self.env
         if passed.late[query]:
             return "late"
-        if self.gateway is not None:
+        if self.gateway is not None and hop:
             work, came = self.site.gateway_seconds, env.now
             job = self.gateway.enter(0, work)
             self.current[query] = self.gateway, job
@@ -230,7 +226,8 @@ class _Run:
         while to is not None:
             behaviour = self.behaviours[to]
             assert behaviour is not None
-            if look := _drawn(self.random, behaviour.looks):
+            look = _drawn(self.random, behaviour.looks)
+            if look:
                 how = yield from self._visit(query, began, Step(to, False, look, 0.0))
                 if how == "late":
                     return
@@ -238,7 +235,7 @@ class _Run:
                     to = self._successor(to)
                     continue
             if not self.successors[to] or self.random.random() < behaviour.answer_share:
-                how = yield from self._visit(query, began, self._answer(to, behaviour))
+                how = yield from self._visit(query, began, self._answer(to, behaviour), hop=not look)
                 if how in ("done", "late"):
                     return
             else:

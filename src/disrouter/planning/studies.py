@@ -59,6 +59,9 @@ class Lost:
     """The plan with one replica of a host less."""
 
     host: str
+    share: float
+    """Share of the time that at least one of them is away."""
+
     found: Measured
 
 
@@ -115,7 +118,8 @@ def lost_replicas(site: Site, replicas: Replicas, load: Load, *, report: Report 
     for host in site.hosts:
         less = {**replicas, host.name: replicas[host.name] - 1}
         found = trial(site, less, load, SHORT, report)
-        made.append(Lost(host=host.name, found=found))
+        share = 1 - (1 - site.faults.down) ** replicas[host.name]
+        made.append(Lost(host=host.name, share=share, found=found))
     return made
 
 

@@ -44,6 +44,12 @@ class Route:
     score: float | None = None
     """Quality of the answer, where somebody judged it."""
 
+    @property
+    def hops(self) -> int:
+        """Number of times that the query goes to an agent; an answer right after its look is the same time."""
+        agents = [visit.agent for visit in self.visits]
+        return sum(now != before for before, now in zip([None, *agents], agents, strict=False))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:

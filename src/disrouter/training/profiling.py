@@ -9,10 +9,8 @@ same bytes however often it was interrupted.
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -21,20 +19,18 @@ import pyarrow.parquet as pq
 
 from disrouter.agents.folders import weights_digest
 from disrouter.agents.transformers import TransformersAgent
-from disrouter.engines.contract import Engine
-from disrouter.engines.jobs import Job, Progress
 from disrouter.errors import DataError
 from disrouter.files import replacing
 from disrouter.training.settings import ProfileSettings
 from disrouter.types import Completion, Message, Query, Sampling
 from disrouter.utility import BALANCE
 
-__all__ = ["Grade", "LocalSampler", "Profile", "Rollouts", "Sampler", "SharedSampler", "profile", "read_profile"]
+__all__ = ["TOGETHER", "Grade", "LocalSampler", "Profile", "Rollouts", "Sampler", "profile", "read_profile"]
 
 VERSION = 2
 """Of the Parquet file's schema."""
 
-_TOGETHER = 64
+TOGETHER = 64
 """Queries that a local agent samples together: what a kill loses at most."""
 
 _SCHEMA = pa.schema(
@@ -92,49 +88,9 @@ class LocalSampler:
     def sample(self, queries: Sequence[Query], samples: int) -> Iterator[tuple[Query, Sequence[Completion]]]:
         """Yield every query with its answers, batch by batch."""
         sampling = Sampling(temperature=self.temperature, seed=self.seed)
-        for start in range(0, len(queries), _TOGETHER):
-            batch = queries[start : start + _TOGETHER]
+        for start in range(0, len(queries), TOGETHER):
+            batch = queries[start : start + TOGETHER]
             yield from zip(batch, self.agent.sample_many(batch, BALANCE, sampling, samples), strict=True)
-
-
-@dataclass(frozen=True, slots=True)
-class SharedSampler:
-    """The same answers, drawn in batches that an engine runs side by side."""
-
-    inner: LocalSampler
-    engine: Engine
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """That of the sampler itself: where answers are drawn changes none."""
-        return self.inner.identity
-
-    def sample(self, queries: Sequence[Query], samples: int) -> Iterator[tuple[Query, Sequence[Completion]]]:
-        """Yield every query with its answers as its batch is finished."""
-        batches = {str(start): queries[start : start + _TOGETHER] for start in range(0, len(queries), _TOGETHER)}
-        key = f"{_SELF} {id(self)}"
-        jobs = [
-            Job(name, partial(_sample, key, self.inner, some, samples), pure=True) for name, some in batches.items()
-        ]
-        for job, found in self.engine.work_off(jobs, lambda *_: None) if jobs else ():
-            yield from zip(batches[job.name], found, strict=True)
-
-
-_SELF = secrets.token_hex(8)
-"""Tells this process from others."""
-
-_here: dict[str, LocalSampler] = {}
-"""The sampler that this process has loaded last, for batches that come from elsewhere."""
-
-
-def _sample(
-    key: str, sampler: LocalSampler, queries: Sequence[Query], samples: int, progress: Progress
-) -> list[Sequence[Completion]]:
-    """Draw one batch in a process of an engine."""
-    if key not in _here:
-        _here.clear()
-        _here[key] = sampler
-    return [answers for _, answers in _here[key].sample(queries, samples)]
 
 
 @dataclass(frozen=True, slots=True)
