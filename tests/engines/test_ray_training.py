@@ -40,7 +40,7 @@ train(recipe, ["agent-1", "agent-2"], Path(sys.argv[2]), jobs=2, engine=sys.argv
 """
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install 'disrouter[ray]'")
 def test_a_training_on_ray_ends_with_the_bytes_of_a_local_one(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
