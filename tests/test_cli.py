@@ -142,8 +142,8 @@ def test_commands_are_listed_in_the_order_of_use() -> None:
     listed = run("--help").stdout.partition("Commands:")[2].split("\n")
 
     serving = ["init", "serve", "network", "agent", "keys", "traces", "conformance"]
-    measuring = ["eval", "bench", "ladder", "tune", "drift"]
-    training = ["profile", "train", "calibrate", "cards"]
+    measuring = ["eval", "bench", "ladder", "tune", "drift", "plan"]
+    training = ["profile", "train", "payback", "calibrate", "cards"]
     order = ["demo", "ask", *serving, *measuring, *training, "agents", "recipes", "lab"]
     assert [line.split()[0] for line in listed if line.strip()] == order
 
