@@ -95,15 +95,7 @@ class Deployments:
             name: self._agent(agent, apps[name], placements[name]) if name in apps else agent
             for name, agent in network.agents.items()
         }
-        return Network(
-            network.name,
-            agents,
-            network.edges,
-            policy=network.policy,
-            scenario=network.scenario,
-            limits=network.limits,
-            always_answers=network.always_answers,
-        )
+        return network.with_agents(agents)
 
     def close(self) -> None:
         """Delete whatever of this gateway is still there."""

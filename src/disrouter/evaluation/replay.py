@@ -150,15 +150,7 @@ def recorded_network(table: OutcomeTable, network: Network, places: Sequence[int
             for row in cells
         ]
         agents[name] = RecordedAgent(agent.card, recordings)
-    return Network(
-        network.name,
-        agents,
-        network.edges,
-        policy=network.policy,
-        scenario=network.scenario,
-        limits=network.limits,
-        always_answers=network.always_answers,
-    )
+    return network.with_agents(agents)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -56,7 +56,7 @@ class Service:
         self.guards: dict[str, Guard] = {name: _guard(agent, known.get(name)) for name, agent in network.agents.items()}
         self.plain = network
         """The network without guards."""
-        self.network = _with_agents(network, self.guards)
+        self.network = network.with_agents(self.guards)
         self.direct = {
             name: Network(name, [Guard(guard.agent, looking=False, guard=guard)]) for name, guard in self.guards.items()
         }
@@ -228,19 +228,6 @@ def _guard(agent: Agent, before: Guard | None) -> Guard:
         before is not None and innermost(before.agent) is innermost(agent) and before.card.serving == agent.card.serving
     )
     return Guard(agent, guard=before if same else None)
-
-
-def _with_agents(network: Network, guards: dict[str, Guard]) -> Network:
-    return Network(
-        network.name,
-        guards,
-        network.edges,
-        policy=network.policy,
-        scenario=network.scenario,
-        limits=network.limits,
-        always_answers=network.always_answers,
-        dispatch=network.dispatch,
-    )
 
 
 def _smaller(wanted: float, bound: float | None) -> float:

@@ -57,18 +57,7 @@ class Peers:
         }
         self.node = node
         self.agents = {name: agent for name, agent in network.agents.items() if name != node.name}
-        self.variants = Variants(
-            Network(
-                network.name,
-                guards,
-                network.edges,
-                policy=network.policy,
-                scenario=network.scenario,
-                limits=network.limits,
-                always_answers=network.always_answers,
-                dispatch="peer",
-            )
-        )
+        self.variants = Variants(network.with_agents(guards))
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def routes(self) -> Sequence[BaseRoute]:
