@@ -95,7 +95,7 @@ class Deployments:
             name: self._agent(agent, apps[name], placements[name]) if name in apps else agent
             for name, agent in network.agents.items()
         }
-        return network.with_agents(agents)
+        return network.with_agents(agents, network.edges)
 
     def close(self) -> None:
         """Delete whatever of this gateway is still there."""

@@ -150,7 +150,7 @@ def recorded_network(table: OutcomeTable, network: Network, places: Sequence[int
             for row in cells
         ]
         agents[name] = RecordedAgent(agent.card, recordings)
-    return network.with_agents(agents)
+    return network.with_agents(agents, network.edges)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -56,7 +56,7 @@ class Service:
         self.guards: dict[str, Guard] = {name: _guard(agent, known.get(name)) for name, agent in network.agents.items()}
         self.plain = network
         """The network without guards."""
-        self.network = network.with_agents(self.guards)
+        self.network = network.with_agents(self.guards, network.edges)
         self.direct = {
             name: Network(name, [Guard(guard.agent, looking=False, guard=guard)]) for name, guard in self.guards.items()
         }

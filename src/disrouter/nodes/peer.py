@@ -57,7 +57,7 @@ class Peers:
         }
         self.node = node
         self.agents = {name: agent for name, agent in network.agents.items() if name != node.name}
-        self.variants = Variants(network.with_agents(guards))
+        self.variants = Variants(network.with_agents(guards, network.edges))
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def routes(self) -> Sequence[BaseRoute]:
