@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from disrouter.peers import Carried, Leg
 from disrouter.policies import Pass, Recall, Threshold, Verdict, View
 from disrouter.types import Agent, AgentCard, Completion, Delta, Hop, Look, Query, Sampling, Scenario, Trace
 from disrouter.utility import SCENARIOS
+from nodes.peered import with_agents
 
 TABLE = Path(__file__).parent / "data" / "lab-in-7.parquet"
 """`python benchmarks/lab_tables.py --domain in --seed 7 --queries 420`: what the lab's agents make of 420 queries."""
@@ -51,18 +52,6 @@ class Hosts:
             agents = {**{n: peers[n] for n in seen.agents}, name: agent}
             self.networks[name] = Variants(with_agents(seen, agents))
         return with_agents(network, peers)
-
-
-def with_agents(network: Network, agents: Mapping[str, Agent]) -> Network:
-    return Network(
-        network.name,
-        agents,
-        network.edges,
-        policy=network.policy,
-        scenario=network.scenario,
-        limits=network.limits,
-        dispatch="peer",
-    )
 
 
 class Peer:

@@ -8,29 +8,15 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from disrouter.agents import ScriptedAgent
 from disrouter.gateway.app import Settings
 from disrouter.types import Serving
 from gateway.mock_backend import MockBackend
 from gateway.running import Running, behind, running
-from gateway.three_agents import network
 
 # One gateway serves most of these tests, which ask it one thing each.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def gateway() -> AsyncIterator[Running]:
-    async with running(network=network()) as gateway:
-        yield gateway
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def backend() -> AsyncIterator[MockBackend]:
-    async with MockBackend() as backend:
-        yield backend
 
 
 CHAT = "/v1/chat/completions"

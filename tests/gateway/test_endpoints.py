@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
 from gateway.mock_backend import MockBackend
 from gateway.running import Running, ask, behind, running
-from gateway.three_agents import network
 
 # One gateway serves most of these tests, which ask it one thing each.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def gateway() -> AsyncIterator[Running]:
-    async with running(network=network()) as gateway:
-        yield gateway
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def backend() -> AsyncIterator[MockBackend]:
-    async with MockBackend() as backend:
-        yield backend
 
 
 async def test_models_lists_the_network_its_scenarios_and_every_agent(gateway: Running) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from disrouter.agents import ScriptedAgent
 from disrouter.gateway.access import Access
@@ -20,18 +18,6 @@ from gateway.three_agents import network
 
 # One gateway serves most of these tests, which ask it one thing each.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def gateway() -> AsyncIterator[Running]:
-    async with running(network=network()) as gateway:
-        yield gateway
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def backend() -> AsyncIterator[MockBackend]:
-    async with MockBackend() as backend:
-        yield backend
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from disrouter.cli._listening import deadline_option, drain_option, host_option, port_option
 from disrouter.cli._options import at_least, examples_as_typed, json_option, network_option
 from disrouter.errors import MissingExtraError, UsageError
 
@@ -33,32 +34,14 @@ def agent() -> None:
 @agent.command()
 @click.argument("name")
 @network_option
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=9000, show_default=True, help="Port; 0 takes a free one."
-)
+@host_option()
+@port_option(9000)
 @click.option(
     "--hop-secret-env", metavar="NAME", help="Variable with the secret shared with networks that ask this agent."
 )
 @click.option("--api-key-env", metavar="NAME", help="Variable with a key that opens the agent as a plain model.")
-@click.option(
-    "--deadline",
-    type=float,
-    default=600.0,
-    show_default=True,
-    metavar="SECONDS",
-    callback=at_least(0.001),
-    help="Most time of a request.",
-)
-@click.option(
-    "--drain",
-    type=float,
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    callback=at_least(0.0),
-    help="Time that what was begun has to end at SIGTERM.",
-)
+@deadline_option
+@drain_option("Time that what was begun has to end at SIGTERM.")
 @click.option(
     "--looks",
     type=click.IntRange(1, 1_000_000),

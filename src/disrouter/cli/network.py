@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from disrouter.cli._listening import drain_option, host_option, port_option, store_options
 from disrouter.cli._options import at_least, examples_as_typed, network_option
 from disrouter.errors import ConfigError, MissingExtraError
 
@@ -33,12 +34,9 @@ def network() -> None:
 
 @network.command()
 @network_option
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where the gateway listens.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Its port; 0 takes a free one."
-)
-@click.option("--store", metavar="FILE|URL", help="Where routes and keys are kept: a SQLite file, or postgresql://….")
-@click.option("--require-keys", is_flag=True, help="Let nobody in without a key, even while there is none.")
+@host_option("Where the gateway listens.")
+@port_option(8080, "Its port; 0 takes a free one.")
+@store_options
 @click.option("--no-dashboard", is_flag=True, help="Serve no pages.")
 @click.option(
     "--start-seconds",
@@ -49,15 +47,7 @@ def network() -> None:
     callback=at_least(0.1),
     help="Time that all agents together have to start.",
 )
-@click.option(
-    "--drain",
-    type=float,
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    callback=at_least(0.0),
-    help="Time that requests have to end at SIGTERM.",
-)
+@drain_option()
 @click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
 @examples_as_typed
 def up(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from disrouter.cli._listening import deadline_option, drain_option, host_option, port_option, store_options
 from disrouter.cli._options import (
     at_least,
     engine_options,
@@ -32,23 +33,12 @@ __all__ = ["serve"]
 @click.command()
 @network_option
 @policy_option
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one."
-)
-@click.option("--store", metavar="FILE|URL", help="Where routes and keys are kept: a SQLite file, or postgresql://….")
-@click.option("--require-keys", is_flag=True, help="Let nobody in without a key, even while there is none.")
+@host_option()
+@port_option(8080)
+@store_options
 @click.option("--keep-texts", is_flag=True, help="Keep queries and answers with the routes. Nobody does unless asked.")
 @click.option("--no-dashboard", is_flag=True, help="Serve no pages.")
-@click.option(
-    "--deadline",
-    type=float,
-    default=600.0,
-    show_default=True,
-    metavar="SECONDS",
-    callback=at_least(0.001),
-    help="Most time of a request.",
-)
+@deadline_option
 @click.option(
     "--max-body",
     type=float,
@@ -66,15 +56,7 @@ __all__ = ["serve"]
     metavar="N",
     help="Most requests at once.",
 )
-@click.option(
-    "--drain",
-    type=float,
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    callback=at_least(0.0),
-    help="Time that requests have to end at SIGTERM.",
-)
+@drain_option()
 @click.option(
     "--hop-secret-env", metavar="NAME", help="Variable with the secret shared with gateways that ask this one."
 )
