@@ -34,6 +34,9 @@ POLICIES: dict[str, dict[str, object]] = {
     "+ skip": {"name": FORWARDING, "skip": True, "grades": False, "recall": False},
     "+ skip, grades": {"name": FORWARDING, "skip": True, "grades": True, "recall": False},
     "+ skip, grades, recall": {"name": FORWARDING},
+    "skip, grades, looks x 4": {"name": FORWARDING, "recall": False, "look_weight": 4.0},
+    "skip, grades, looks x 8": {"name": FORWARDING, "recall": False, "look_weight": 8.0},
+    "skip, grades, looks x 13.5": {"name": FORWARDING, "recall": False, "look_weight": 13.5},
 }
 
 
@@ -52,7 +55,7 @@ def main() -> None:
     for path in arguments.judged:
         table = OutcomeTable.read(path).in_scenarios(scenarios)
         print(f"\n{path.stem}: {len(table.query_ids)} queries; alpha = .2/.5/.8")
-        print("                           asked in vain  cost  tokens  FLOPs  [time, where measured]  utility")
+        print("                             asked in vain  cost  tokens  FLOPs  [time, where measured]  utility")
         base = None
         for name, policy in POLICIES.items():
             network = Network("pool", agents, policy=policy_of(policy))
@@ -65,7 +68,7 @@ def main() -> None:
             ]
             base = worth if base is None else base
             print(
-                f"  {name:24}",
+                f"  {name:26}",
                 "/".join(f"{row.per_query:.2f}" for row in spent),
                 *(percents([getattr(row, f"{what}_share") for row in spent]) for what in ("cost", "tokens", "flops")),
                 *([percents([row.rejection_share for row in timed])] if timed[0].seconds else []),
@@ -73,7 +76,7 @@ def main() -> None:
             )
             if worth is not base:
                 gains = [metrics.paired_difference(ours, theirs) for ours, theirs in zip(worth, base, strict=True)]
-                print(" " * 27 + "gain over the first row: " + ", ".join(interval(gain) for gain in gains))
+                print(" " * 29 + "gain over the first row: " + ", ".join(interval(gain) for gain in gains))
 
 
 def percents(shares: list[float | None]) -> str:

@@ -302,17 +302,30 @@ def view(
     )
 
 
-def test_seconds_weigh_like_cost() -> None:
-    # alike but for the time of the dear one, which is right on all that the cheap one is unsure of
+def fast_and_slow(**settings: float) -> Network:
+    """Alike but for the time of the dear one: a second of looking, three of answering; it is right .6 more often."""
     scale = DifficultyScale((1.0,), ((1.0,),))
     one = np.array([[1.0, 0.0]])
     fast = competence_of(scale, one, np.array([[0.3, 0.3]]))
     slow = replace(competence_of(scale, one, np.array([[0.9, 0.9]])), look_seconds=1.0, answer_seconds=3.0)
-    network = Network("slow", [recorded("fast", 0.1, fast), recorded("slow", 0.2, slow)], policy=ValueOfForwarding())
+    agents = [recorded("fast", 0.1, fast), recorded("slow", 0.2, slow)]
+    return Network("slow", agents, policy=ValueOfForwarding(**settings))  # type: ignore[arg-type]
 
-    # .9 - .3 = .6 more quality for four more seconds: worth it below .15 a second
+
+def test_seconds_weigh_like_cost() -> None:
+    network = fast_and_slow()
+
+    # .6 more quality for four more seconds: worth it below .15 a second
     assert network.policy.decide(view(network, "fast", 0.2, alpha=0.0, beta=0.14)) == Pass("slow")
     assert network.policy.decide(view(network, "fast", 0.2, alpha=0.0, beta=0.16)) == Accept()
+
+
+def test_a_look_counts_as_often_as_is_asked_for() -> None:
+    network = fast_and_slow(look_weight=3.0)
+
+    # the second of looking counts three times, so .6 more quality takes six seconds: worth it below .1 a second
+    assert network.policy.decide(view(network, "fast", 0.2, alpha=0.0, beta=0.09)) == Pass("slow")
+    assert network.policy.decide(view(network, "fast", 0.2, alpha=0.0, beta=0.11)) == Accept()
 
 
 def test_the_floor_keeps_the_unsure_from_answering() -> None:
@@ -514,15 +527,25 @@ def drawn_table(names: Sequence[str], queries: int, random: np.random.Generator,
     failing=st.sampled_from([0.0, 0.15]),
     floor=st.sampled_from([0.0, 0.6]),
     beta=st.sampled_from([0.0, 0.2]),
+    look_weight=st.sampled_from([1.0, 5.0]),
 )
 def test_replay_is_live_routing(
-    skip: bool, grades: bool, recall: bool, seed: int, kind: str, agents: int, failing: float, floor: float, beta: float
+    skip: bool,
+    grades: bool,
+    recall: bool,
+    seed: int,
+    kind: str,
+    agents: int,
+    failing: float,
+    floor: float,
+    beta: float,
+    look_weight: float,
 ) -> None:
     random = np.random.default_rng(seed)
     names = [f"a{i:02d}" for i in range(agents)]
     costs = np.sort(random.uniform(0.05, 1.0, agents)).tolist()
     made = [recorded(n, c, card) for n, c, card in zip(names, costs, cards_of(agents, random), strict=True)]
-    policy = ValueOfForwarding(skip=skip, grades=grades, recall=recall, floor=floor)
+    policy = ValueOfForwarding(skip=skip, grades=grades, recall=recall, floor=floor, look_weight=look_weight)
     network = Network("pool", made, graph_of(kind, names, random), policy=policy)
     table = drawn_table(names, 12, random, failing=failing)
     table = fitted(replace(table, scenarios=tuple(replace(s, beta=beta) for s in table.scenarios)), network)

@@ -169,6 +169,8 @@ def test_only_a_policy_with_a_floor_can_promise_accuracy() -> None:
         ({"floor": 1.5}, "floor 1.5"),
         ({"thrift": 0.5}, "thrift 0.5"),
         ({"thrift": 1e7}, "from 1 to 1,000,000"),
+        ({"look_weight": 0.9}, "look_weight 0.9"),
+        ({"look_weight": 2e6}, "from 1 to 1,000,000"),
         ({"skip": 1}, "skip 1 is neither"),
     ],
 )

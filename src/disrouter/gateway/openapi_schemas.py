@@ -93,6 +93,7 @@ _POLICY_SETTINGS: dict[str, tuple[tuple[str, ...], dict[str, Schema]]] = {
             "recall": _PLAIN_FLAG,
             "floor": _SHARE,
             "thrift": {"type": "number", "minimum": 1, "maximum": 1_000_000},
+            "look_weight": {"type": "number", "minimum": 1, "maximum": 1_000_000},
         },
     ),
 }

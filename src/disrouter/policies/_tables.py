@@ -83,8 +83,10 @@ class Plan:
 class Tables:
     """A pool in tables, and the plans of the scenarios asked for lately."""
 
-    def __init__(self, pool: Pool, *, skip: bool, recall: bool, floor: float, thrift: float) -> None:
-        self._recall, self._floor, self._thrift = recall, floor, thrift
+    def __init__(
+        self, pool: Pool, *, skip: bool, recall: bool, floor: float, thrift: float, look_weight: float
+    ) -> None:
+        self._recall, self._floor, self._thrift, self._look_weight = recall, floor, thrift, look_weight
         self.names = tuple(pool.cards)
         self._places = {name: place for place, name in enumerate(self.names)}
         competences = _competences(pool)
@@ -130,7 +132,8 @@ class Tables:
                 best = np.max([ask[other] for other in after], axis=0)
                 onward = Between(moved[:, :, None], standing if recall else levels)(best)
                 mine = np.maximum(standing, onward) if recall else np.maximum(mine, onward)
-            value = (agent.chance[:, :, None] * mine).sum(axis=1) - alpha * agent.look_cost - beta * agent.look_seconds
+            look = self._look_weight * (alpha * agent.look_cost + beta * agent.look_seconds)
+            value = (agent.chance[:, :, None] * mine).sum(axis=1) - look
             ask[place] = np.broadcast_to(value, (len(agent.chance), len(levels)))
         return Plan(own, recalled, ask)
 

@@ -42,6 +42,8 @@ __all__ = ["ValueOfForwarding"]
 MOST_THRIFT = 1e6
 """Far beyond what any budget needs; values of much larger ones would overflow."""
 
+MOST_LOOK_WEIGHT = 1e6
+
 TIE = 1e-9
 """Looking once more must promise at least this much: in a tie the query has travelled enough."""
 
@@ -66,6 +68,10 @@ class ValueOfForwarding:
     """From 1 to a million: how many times alpha counts when deciding. Above 1 where a budget is tighter than any
     scenario."""
 
+    look_weight: float = 1.0
+    """From 1 to a million: how many times the cost and the seconds of a look count when deciding. Above 1 where
+    rejections shall be few: fewer agents look at a query, and more of them answer it."""
+
     _pool: Tables | None = field(default=None, repr=False, compare=False)
 
     name: ClassVar[str] = "value-of-forwarding"
@@ -87,6 +93,12 @@ class ValueOfForwarding:
                 f"Policy '{self.name}': thrift {self.thrift!r} is not a number from 1 to {MOST_THRIFT:,.0f}.",
                 hint="1 weighs cost as the scenario says; `disrouter tune --budget` finds what keeps a budget",
             )
+        if not is_number(self.look_weight) or not 1.0 <= self.look_weight <= MOST_LOOK_WEIGHT:
+            raise ConfigError(
+                f"Policy '{self.name}': look_weight {self.look_weight!r} is not a number from 1 to "
+                f"{MOST_LOOK_WEIGHT:,.0f}.",
+                hint="1 weighs looks as they cost; 4 or so makes rejections fewer at little or no loss",
+            )
 
     def bound(self, pool: Pool) -> ValueOfForwarding:
         """Return the policy with the tables of a pool.
@@ -95,7 +107,15 @@ class ValueOfForwarding:
             ConfigError: An agent has no card, or the agents' cards are of different scales.
         """
         return replace(
-            self, _pool=Tables(pool, skip=self.skip, recall=self.recall, floor=self.floor, thrift=self.thrift)
+            self,
+            _pool=Tables(
+                pool,
+                skip=self.skip,
+                recall=self.recall,
+                floor=self.floor,
+                thrift=self.thrift,
+                look_weight=self.look_weight,
+            ),
         )
 
     def decide(self, view: View) -> Verdict:
