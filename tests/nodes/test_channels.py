@@ -339,7 +339,7 @@ async def test_one_call_is_cancelled_and_the_others_go_on() -> None:
         remote = node.agent()
         streams = [remote.answer(QUERY, BALANCE, None, Sampling()) for _ in range(3)]
         assert [await anext(stream) for stream in streams] == ["four"] * 3
-        await streams[0].aclose()  # type: ignore[attr-defined]  # it is a generator
+        await streams[0].aclose()
         async with asyncio.timeout(5):
             while agent.at_work > 2:
                 await asyncio.sleep(0.005)

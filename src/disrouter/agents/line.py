@@ -45,7 +45,6 @@ class Line:
 
     def __init__(self, server: Server, chance: random.Random | None = None) -> None:
         self._server = server
-        self._url = URL(f"{server.base_url}/{CHANNEL}")
         self._chance = chance or random.Random()
         self._session: aiohttp.ClientSession | None = None
         self._channel: OpenChannel | None = None
@@ -193,7 +192,7 @@ class Line:
             async with asyncio.timeout(min(self._server.patience.connect, max(0.001, until - time.monotonic()))):
                 try:
                     socket = await session.ws_connect(
-                        self._url,
+                        URL(f"{self._server.base_url}/{CHANNEL}"),
                         headers=sent,
                         max_msg_size=LARGEST_FRAME + MAC_BYTES,
                         timeout=aiohttp.ClientWSTimeout(ws_close=CLOSING_SECONDS),
