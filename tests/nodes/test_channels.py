@@ -339,7 +339,7 @@ async def test_one_call_is_cancelled_and_the_others_go_on() -> None:
         remote = node.agent()
         streams = [remote.answer(QUERY, BALANCE, None, Sampling()) for _ in range(3)]
         assert [await anext(stream) for stream in streams] == ["four"] * 3
-        await streams[0].aclose()
+        await streams[0].aclose()  # type: ignore[attr-defined]  # it is a generator
         async with asyncio.timeout(5):
             while agent.at_work > 2:
                 await asyncio.sleep(0.005)
@@ -358,7 +358,7 @@ async def test_calls_on_a_channel_that_breaks_fail_and_the_next_one_opens_anothe
         stream = remote.answer(QUERY, BALANCE, None, Sampling())
         assert await anext(stream) == "four"
         for connection in list(node.server.server_state.connections):
-            connection.transport.abort()  # type: ignore[union-attr]  # it is connected
+            connection.transport.abort()
         with pytest.raises(FaultError) as caught:
             await anext(stream)
         look = await remote.look(QUERY, BALANCE)

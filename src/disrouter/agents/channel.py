@@ -142,9 +142,11 @@ def messages_in(frame: bytes) -> list[Json]:
         found = orjson.loads(frame)
     except orjson.JSONDecodeError:
         raise WireError("A frame is no JSON.") from None
-    if not isinstance(found, list) or not all(isinstance(one, dict) and is_whole(one.get("id")) for one in found):
-        raise WireError("A frame is a list of messages, each with the number of its call.")
-    return found
+    for one in found if isinstance(found, list) else (None,):
+        if not isinstance(one, dict) or not is_whole(one.get("id")):
+            raise WireError("A frame is a list of messages, each with the number of its call.")
+    messages: list[Json] = found
+    return messages
 
 
 def travel_from(value: Any) -> Travel:

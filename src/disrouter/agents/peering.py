@@ -1,7 +1,7 @@
 """Peering: having a node go on with a walk, over its channel.
 
-The node says at once that it has the query, then one thing for whatever happens to it, and every half second in which
-nothing does that it is there: a node that says nothing is lost, however long its agent may think.
+The node says one thing for whatever happens to the query, and every half second in which nothing does that it is there:
+a node that says nothing is lost, however long its agent may think.
 """
 
 from __future__ import annotations

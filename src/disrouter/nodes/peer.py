@@ -97,7 +97,6 @@ class PeerCall(NodeCall):
         self._require_open()
         leg = _arriving(baton_from(self.body.get("baton"), policy=variants.network.policy), self.travel, left)
         require_ours(variants.network, leg, self.node.name)
-        self.reply.beat()  # the query is here
         self._said = time.monotonic()
         self._timer = asyncio.get_running_loop().call_later(BEAT, self._beat)
         try:
