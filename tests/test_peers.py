@@ -17,6 +17,7 @@ from disrouter.agents.baton import baton_from, baton_json, broken_json, carried_
 from disrouter.agents.carrying import Variants, carry_on
 from disrouter.agents.faults import FaultError
 from disrouter.agents.recorded import RecordedAgent
+from disrouter.agents.wire import WIRE
 from disrouter.config.parts import recordings_of
 from disrouter.errors import AgentError, RunError
 from disrouter.evaluation.traces import trace_line
@@ -399,7 +400,7 @@ async def test_a_host_with_another_file_does_not_take_queries_from_strangers() -
 
 
 BATON = {
-    "wire": 1, "at": "small", "query": {"id": "q1", "messages": [["user", "?"]]}, "scenario": ["balance", 0.5, 0.0],
+    "wire": WIRE, "at": "small", "query": {"id": "q1", "messages": [["user", "?"]]}, "scenario": ["balance", 0.5, 0.0],
     "sampling": [0.0, None, 0], "streaming": False, "hops": [], "seconds": 0.0, "limits": [None, None, None],
     "policy": None, "members": ["large", "small"],
 }  # fmt: skip

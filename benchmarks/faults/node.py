@@ -37,8 +37,13 @@ class SpoiltNode(Node):
         inner = super().app(routes)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
+            async def spoiling(message: Any) -> None:
+                if self.spoilt and message["type"] == "websocket.send":
+                    message = {"type": "websocket.send", "bytes": os.urandom(200)}
+                await send(message)
+
             if not (self.spoilt and scope["type"] == "http" and scope["path"].startswith("/v1/agent")):
-                await inner(scope, receive, send)
+                await inner(scope, receive, spoiling)
                 return
             headers = [(b"content-type", b"application/json")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -199,14 +199,14 @@ async def test_connections_of_agents_that_stay_are_kept_and_those_of_who_leaves_
         a, b = agents["a"], agents["b"]
         assert isinstance(a, NodeAgent) and isinstance(b, NodeAgent)
         await gateway.ask()
-        session = a.server._session
+        channel = a.line._channel
         await gateway.change(action="leave", name="b")
         await gateway.ask()
         async with asyncio.timeout(5):
-            while b.server._session is not None:
+            while b.line._session is not None:
                 await asyncio.sleep(0.005)
 
-        assert a.server._session is session is not None
+        assert a.line._channel is channel is not None
 
 
 # What is refused

@@ -10,7 +10,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
@@ -26,7 +26,7 @@ from disrouter.agents.hops import Signer, Travel
 from disrouter.agents.wire import fault_from
 from disrouter.errors import AgentError
 
-__all__ = ["PATIENCE", "Patience", "Server"]
+__all__ = ["AT_ONCE", "FIRST_PAUSE", "PATIENCE", "Patience", "Server", "new_session"]
 
 LARGEST_REPLY = 64 * 1024 * 1024
 """Bytes of a reply that does not stream; a completion of a hundred thousand tokens has less than one million."""
@@ -103,7 +103,7 @@ class Server:
     def open(self) -> None:
         """Keep connections from now on; call it inside the event loop that will use them."""
         if self._session is None:
-            self._session = _new_session()
+            self._session = new_session()
 
     async def aclose(self) -> None:
         """Let go of every connection."""
@@ -118,7 +118,7 @@ class Server:
             FaultError: There is none.
         """
         kept = self._session
-        session = kept or _new_session()
+        session = kept or new_session()
         try:
             response = await self._sent(session, path, body, timeout, None, travel)
             try:
@@ -148,7 +148,7 @@ class Server:
             FaultError: The server cannot be reached, or refuses.
         """
         kept = self._session
-        session = kept or _new_session()
+        session = kept or new_session()
         try:
             response = await self._sent(session, path, body, total, stall, travel)
             try:
@@ -162,7 +162,7 @@ class Server:
     def error_in(self, error: Any) -> FaultError:
         """Return the fault for an error object that came with a status of success."""
         message, code, _ = _error_parts(error)
-        return FaultError(f"Agent '{self.agent}' failed.{self._said(message)}", kind="status", code=code)
+        return FaultError(f"Agent '{self.agent}' failed.{self.said(message)}", kind="status", code=code)
 
     def fault_of(self, error: Exception) -> FaultError:
         """Return the fault that an exception of the connection stands for."""
@@ -281,7 +281,7 @@ class Server:
             message, code, param = _error_parts(found.get("error", found) if isinstance(found, dict) else found)
         except orjson.JSONDecodeError:
             pass
-        said, after = self._said(message), _retry_after(response.headers)
+        said, after = self.said(message), _retry_after(response.headers)
         if 300 <= status < 400:
             return FaultError(
                 f"{name} sends us elsewhere (HTTP {status}), and redirects are not followed.", kind="status"
@@ -315,7 +315,7 @@ class Server:
     def _malformed(self, what: str) -> FaultError:
         return FaultError(f"Agent '{self.agent}' sent {what} instead of a completion.", kind="malformed")
 
-    def _said(self, message: str) -> str:
+    def said(self, message: str) -> str:
         """Return a server's words on one short line, without what they may give away."""
         clean = message
         for secret in (self._key(), self.base_url, urlsplit(self.base_url).netloc):
@@ -327,8 +327,13 @@ class Server:
         return f" {clean}" if clean else ""
 
 
-def _new_session() -> aiohttp.ClientSession:
+def new_session(
+    timeout: aiohttp.ClientTimeout | None = None, middlewares: Sequence[aiohttp.ClientMiddlewareType] = ()
+) -> aiohttp.ClientSession:
+    """Return a session whose connections die with whoever is at their other end."""
     return aiohttp.ClientSession(
+        timeout=timeout or aiohttp.ClientTimeout(),
+        middlewares=middlewares,
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15.0, socket_factory=_mortal_socket),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"user-agent": "disrouter", "accept-encoding": "identity"},

@@ -27,6 +27,9 @@ LONGEST_NAME = 400
 Json = dict[str, Any]
 T = TypeVar("T")
 
+_NUMBERS = (int, float)
+"""A tuple: a union would be made anew at every look, and there are dozens in a call."""
+
 
 class WireError(RunError):
     """What came over the wire makes no sense."""
@@ -70,7 +73,7 @@ def whole(body: Mapping[str, Any], key: str) -> int:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_whole(value: Any) -> bool:

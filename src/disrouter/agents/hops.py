@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from disrouter.agents.nonces import Nonces
+from disrouter.agents.sealing import Seals
 from disrouter.types import Query
 
 __all__ = [
@@ -187,6 +188,21 @@ class Signer:
             return True
         return _same(received.get(PROOF, ""), signature_of(secret, "reply", nonce, hashlib.sha256(body).hexdigest()))
 
+    def seals(self, sent: Mapping[str, str], word: str, proof: str) -> Seals | None:
+        """Return the seals of the channel that a request of ours opened; None if whoever took it knows no secret.
+
+        Args:
+            sent: The headers of the request.
+            word: The other side's word that is used once.
+            proof: Its proof that it knows the secret.
+        """
+        secret, nonce = self._secret(), _fields(sent.get(HOP, "")).get("n", "")
+        if not secret:
+            return Seals.of(None)
+        if not _NONCE.match(word) or not _same(proof, signature_of(secret, "channel", nonce, word)):
+            return None
+        return Seals.of(_channel_key(secret, nonce, word))
+
 
 class Verifier:
     """Checks the hop headers of requests to this process.
@@ -272,10 +288,21 @@ class Verifier:
             return {}
         return {PROOF: signature_of(secret, "reply", nonce, hashlib.sha256(body).hexdigest())}
 
+    def seals(self, headers: Mapping[str, str]) -> tuple[str, str, Seals]:
+        """Return our word that is used once, our proof, and the seals of a channel that a believed request opens."""
+        secret, nonce, word = self._secret(), _fields(headers.get(HOP, "")).get("n", ""), secrets.token_hex(12)
+        if not secret:
+            return word, "", Seals.of(None)
+        return word, signature_of(secret, "channel", nonce, word), Seals.of(_channel_key(secret, nonce, word))
+
 
 def signature_of(secret: str, purpose: str, *parts: str) -> str:
     """Return the signature of something for one purpose; that for another one is another one."""
     return hmac.new(secret.encode(), "\n".join(("disrouter", purpose, *parts)).encode(), hashlib.sha256).hexdigest()
+
+
+def _channel_key(secret: str, *words: str) -> bytes:
+    return bytes.fromhex(signature_of(secret, "channel key", *words))
 
 
 def _signed(secret: str, path: str, headers: Mapping[str, str], told: str, body: bytes) -> str:

@@ -52,7 +52,7 @@ __all__ = [
     "usage_json",
 ]
 
-WIRE = 1
+WIRE = 2
 """Version of everything here; both sides must have the same."""
 
 MOST_MESSAGES = 10_000

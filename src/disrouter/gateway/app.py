@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from disrouter.agents.hops import MOST_GATEWAYS, HopError, Travel, Verifier
+from disrouter.agents.sealing import Seals
 from disrouter.errors import DisrouterError
 from disrouter.gateway.access import Access
 from disrouter.gateway.chat import Chat
@@ -222,6 +223,15 @@ class Gateway:
             travel = self._verifier.travel(path, headers, body, required=required) or Travel()
         except HopError as error:
             raise ProblemError(401, error.message, code=error.code, headers=error.headers, error="caller_key") from None
+        self.require_no_circle(travel)
+        return travel
+
+    def require_no_circle(self, travel: Travel) -> None:
+        """Do nothing if a query has not come through here before.
+
+        Raises:
+            ProblemError: It has, or through too many others.
+        """
         if self.id in travel.via or len(travel.via) >= MOST_GATEWAYS:
             raise ProblemError(
                 508,
@@ -229,7 +239,6 @@ class Gateway:
                 type="server_error",
                 code="loop_detected",
             )
-        return travel
 
     def time_for(self, headers: Mapping[str, str], travel: Travel) -> float:
         """Return the seconds that a request may take: ours, or fewer where its caller says that it waits no longer."""
@@ -250,6 +259,10 @@ class Gateway:
     def proof(self, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """Return the header that shows a caller that a reply is from somebody who knows the secret."""
         return self._verifier.proof(headers, body)
+
+    def seals(self, headers: Mapping[str, str]) -> tuple[str, str, Seals]:
+        """Return what a channel that a believed request opens begins with: our word, our proof, and its seals."""
+        return self._verifier.seals(headers)
 
     def _secret(self) -> str | None:
         variable = self.settings.hop_secret_env

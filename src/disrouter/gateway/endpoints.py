@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from disrouter.gateway.access import AccessError
@@ -22,7 +22,7 @@ class Door:
     """An ASGI app that shows queries straight to their endpoint; the rest goes through routing and error handling.
 
     Args:
-        app: The app behind it. Its raw endpoints that take a POST are those that are shown to.
+        app: The app behind it. Its raw endpoints that take a POST, or a WebSocket, are those that are shown to.
     """
 
     def __init__(self, app: Starlette) -> None:
@@ -34,10 +34,17 @@ class Door:
             for route in app.routes
             if isinstance(route, Route) and isinstance(route.endpoint, RawEndpoint) and route.methods == {"POST"}
         }
+        self._sockets = {
+            route.path: route.endpoint
+            for route in app.routes
+            if isinstance(route, WebSocketRoute) and isinstance(route.endpoint, RawEndpoint)
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_query = scope["type"] == "http" and scope["method"] == "POST"
-        endpoint = self._direct.get(scope["path"]) if is_query else None
+        if scope["type"] == "http":
+            endpoint = self._direct.get(scope["path"]) if scope["method"] == "POST" else None
+        else:
+            endpoint = self._sockets.get(scope["path"]) if scope["type"] == "websocket" else None
         await (endpoint or self._app)(scope, receive, send)
 
 

@@ -2,17 +2,15 @@
 
 As a model it is a gateway over a network of that one agent. Beside that it speaks the agent contract:
 
-    GET  /v1/agent           its card: prices, context, competence; model digest, version, whether it is draining
-    POST /v1/agent/look      what it thinks of a query
-    POST /v1/agent/answer    its answer, one JSON object a line
-    POST /v1/agent/release   lets go of looks that nobody will go on from
-    POST /v1/agent/carry     goes on with a walk, peer to peer
+    GET /v1/agent            its card: prices, context, competence; model digest, version, whether it is draining
+    GET /v1/agent/channel    a WebSocket for calls: what it thinks of a query, its answer, to go on with a walk
 
-With a secret, these four are open to who signs with it and to nobody else; without one, to this machine only.
+With a secret, both are open to who signs with it and to nobody else; without one, to this machine only.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +18,7 @@ import orjson
 from prometheus_client import Counter, Gauge
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from disrouter import __version__
@@ -35,8 +33,9 @@ from disrouter.gateway.errors import ProblemError
 from disrouter.gateway.hosts import is_local
 from disrouter.gateway.metrics import BreakerState, Metrics
 from disrouter.network import Network
-from disrouter.nodes.calls import NodeCall
-from disrouter.nodes.peer import Peers
+from disrouter.nodes.calls import AnswerCall, LookCall, ReleaseCall
+from disrouter.nodes.channel import MakeCall, NodeChannel
+from disrouter.nodes.peer import PeerCall, Peers
 from disrouter.types import Agent
 
 __all__ = ["Node"]
@@ -90,6 +89,7 @@ class Node:
             ["call", "outcome"],
             registry=self.metrics.registry,
         )
+        self._counters: dict[tuple[str, str], Counter] = {}
         held = Gauge("disrouter_node_looks", "Looks held for their answers.", registry=self.metrics.registry)
         held.set_function(lambda: self.hosting.held)
 
@@ -99,9 +99,8 @@ class Node:
         return self.gateway.app(
             [
                 Route("/v1/agent", self.card, methods=["GET"]),
-                *(self._call(name) for name in ("look", "answer", "release")),
+                WebSocketRoute("/v1/agent/channel", self._channel(peers)),
                 Route("/metrics", self.show_metrics, methods=["GET"]),
-                *(peers.routes() if peers else ()),
                 *routes,
             ],
             on_start=peers.open if peers else None,
@@ -112,6 +111,13 @@ class Node:
     def busy(self) -> bool:
         """Whether somebody still waits for what was begun here."""
         return self.gateway.in_flight > 0 or self.hosting.held > 0
+
+    def count(self, call: str, outcome: str) -> None:
+        """Count a call of a network elsewhere."""
+        counter = self._counters.get((call, outcome))
+        if counter is None:
+            counter = self._counters[call, outcome] = self.calls.labels(call, outcome)
+        counter.inc()
 
     def travel(self, scope: Scope, headers: Mapping[str, str], body: bytes) -> Travel:
         """Return what a call from a network elsewhere carries along.
@@ -157,11 +163,17 @@ class Node:
         for name, state in states.items():
             self.metrics.breaker(name, state)
 
-    def _call(self, name: str) -> Route:
-        async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
-            await NodeCall(self, name, scope, receive, send).run()
+    def _channel(self, peers: Peers | None) -> RawEndpoint:
+        calls: dict[str, MakeCall] = {
+            kind.name: functools.partial(kind, self) for kind in (LookCall, AnswerCall, ReleaseCall)
+        }
+        if peers is not None:
+            calls[PeerCall.name] = peers.call
 
-        return Route(f"/v1/agent/{name}", RawEndpoint(endpoint), methods=["POST"])
+        async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
+            await NodeChannel(self, calls, scope, receive, send).run()
+
+        return RawEndpoint(endpoint)
 
 
 def _host_of(address: str) -> str:

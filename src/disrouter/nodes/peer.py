@@ -1,40 +1,33 @@
 """Peer to peer: a node that goes on with walks itself.
 
-    POST /v1/agent/carry     a walk so far; back come its hops as they settle, the answer's pieces, and its end
-
-The node knows the network file. It asks its own agent, decides, and passes the query on to the next agent's node.
+Its call ``carry`` brings a walk so far; back come its hops as they settle, the answer's pieces, and its end. The node
+knows the network file. It asks its own agent, decides, and passes the query on to the next agent's node.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import orjson
-from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
-
+from disrouter.agents._wire_values import Json
 from disrouter.agents.baton import baton_from, broken_json, carried_json
 from disrouter.agents.carrying import Variants, carry_on, require_ours
 from disrouter.agents.faults import FaultError
 from disrouter.agents.hops import Travel
 from disrouter.agents.peering import BEAT
 from disrouter.errors import DisrouterError
-from disrouter.gateway.app import RawEndpoint
-from disrouter.gateway.asking import json_of
-from disrouter.gateway.bodies import read_body
 from disrouter.gateway.guard import Guard
+from disrouter.gateway.watch import Watch
 from disrouter.network import Network
-from disrouter.nodes.calls import LINES, LOG, NodeCall
-from disrouter.peers import Leg, Settled
+from disrouter.nodes.calls import LOG, NodeCall
+from disrouter.peers import Arrived, Leg, Settled
 
 if TYPE_CHECKING:
     from disrouter.nodes.app import Node
+    from disrouter.nodes.channel import Reply
 
 __all__ = ["Peers"]
 
@@ -60,13 +53,9 @@ class Peers:
         self.variants = Variants(network.with_agents(guards, network.edges))
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def routes(self) -> Sequence[BaseRoute]:
-        """Return the route that takes walks."""
-
-        async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
-            await PeerCall(self, scope, receive, send).run()
-
-        return [Route("/v1/agent/carry", RawEndpoint(endpoint), methods=["POST"])]
+    def call(self, reply: Reply, message: Json) -> PeerCall:
+        """Return the call that brings a walk."""
+        return PeerCall(self, reply, message)
 
     def open(self) -> None:
         """Keep connections to peers; call it in the event loop that serves."""
@@ -92,72 +81,68 @@ class Peers:
 class PeerCall(NodeCall):
     """One walk that came here; used once."""
 
-    def __init__(self, peers: Peers, scope: Scope, receive: Receive, send: Send) -> None:
-        super().__init__(peers.node, "carry", scope, receive, send)
+    name = "carry"
+
+    def __init__(self, peers: Peers, reply: Reply, message: Json) -> None:
+        super().__init__(peers.node, reply, message)
         self.peers = peers
+        self._timer: asyncio.TimerHandle | None = None
         self._said = 0.0
-        self._held = b""
-        """What others settled, which goes with the next line: whoever waits needs it only if this node is lost, and
+        self._held: list[Json] = []
+        """What others settled, which goes with the next word: whoever waits needs it only if this node is lost, and
         then knows whom to go on with."""
 
-    async def _serve(self) -> None:
-        gateway, variants = self.node.gateway, self.peers.variants
-        gateway.require_sound_headers(self.headers)
-        raw = await read_body(self.receive, self.headers, gateway.settings)
-        travel = self.node.travel(self.scope, self.headers, raw)
-        body = json_of(raw)
-        self._require_expected(body)
+    async def _serve(self, left: float) -> None:
+        variants = self.peers.variants
         self._require_open()
-        left = gateway.time_for(self.headers, travel)
-        leg = _arriving(baton_from(body.get("baton"), policy=variants.network.policy), travel, left)
+        leg = _arriving(baton_from(self.body.get("baton"), policy=variants.network.policy), self.travel, left)
         require_ours(variants.network, leg, self.node.name)
-        watcher = asyncio.create_task(self._watch(asyncio.current_task()))
+        self._said = time.monotonic()
+        self._timer = asyncio.get_running_loop().call_later(BEAT, self._beat)
         try:
-            async with asyncio.timeout(left):
+            with Watch(left):
                 await self._carry(leg)
         finally:
-            watcher.cancel()
+            self._timer.cancel()
 
     async def _carry(self, leg: Leg) -> None:
-        await self._start(200, LINES)  # goes out at once, and says that the query is here
-        self._said = time.monotonic()
-        beating = asyncio.create_task(self._beat())
-        try:
-            async with aclosing(carry_on(self.peers.variants, leg, here=self.node.name)) as events:
-                async for event in events:
-                    line = orjson.dumps(carried_json(event)) + b"\n"
-                    if isinstance(event, Settled) and event.hop.agent != self.node.name:
-                        self._held += line
-                    else:
-                        await self._say(line)
-        finally:
-            beating.cancel()
-        await self.send({"type": "http.response.body", "body": b""})
+        async with aclosing(carry_on(self.peers.variants, leg, here=self.node.name)) as events:
+            async for event in events:
+                said = carried_json(event)
+                if isinstance(event, Settled) and event.hop.agent != self.node.name:
+                    self._held.append(said)
+                elif isinstance(event, Arrived):
+                    self._tell_held()
+                    self.reply.end(said)
+                else:
+                    self._tell_held()
+                    await self.reply.say(said)
 
-    async def _say(self, line: bytes) -> None:
+    def _tell_held(self) -> None:
         self._said = time.monotonic()
-        line, self._held = self._held + line, b""
-        await self.send({"type": "http.response.body", "body": line, "more_body": True})
+        held, self._held = self._held, []
+        for said in held:
+            self.reply.tell(said)
 
-    async def _beat(self) -> None:
+    def _beat(self) -> None:
         """Say what is held, or only that somebody is there, whenever nothing has been said for a while."""
-        with contextlib.suppress(OSError):  # whoever listened has gone, and the watcher says so
-            while True:
-                await asyncio.sleep(max(0.0, self._said + BEAT - time.monotonic()))
-                if time.monotonic() - self._said >= BEAT:
-                    await self._say(b"\n")
+        now = time.monotonic()
+        if now - self._said >= BEAT:
+            if not self._held:
+                self.reply.beat()
+            self._tell_held()
+        self._timer = asyncio.get_running_loop().call_later(max(0.001, self._said + BEAT - now), self._beat)
 
-    async def _fail(self, error: Exception) -> None:
-        """Tell the caller what happened, in the way that is still open."""
-        if not self.begun:
-            await super()._fail(error)
+    def _fail(self, error: Exception) -> None:
+        if self._timer is None:  # the walk has not begun here
+            super()._fail(error)
             return
+        self._tell_held()
         if isinstance(error, TimeoutError):
             error = FaultError(f"Agent '{self.node.name}' ran out of time.", kind="timeout")
         elif not isinstance(error, DisrouterError):
             LOG.error("a walk failed: %s", type(error).__name__)
-        line = self._held + orjson.dumps(broken_json(error)) + b"\n"
-        await self.send({"type": "http.response.body", "body": line})
+        self.reply.end(broken_json(error))
 
 
 def _arriving(leg: Leg, travel: Travel, left: float) -> Leg:

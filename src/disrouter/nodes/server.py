@@ -18,6 +18,8 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from disrouter.agents.addresses import is_loopback
+from disrouter.agents.channel import LARGEST_FRAME
+from disrouter.agents.sealing import MAC_BYTES
 from disrouter.errors import ConfigError
 from disrouter.gateway.access import Access
 from disrouter.gateway.hosts import LocalOnly
@@ -29,6 +31,9 @@ __all__ = ["NodeServer", "access_for", "require_secret", "serve_node"]
 
 SETTLE = 0.5
 """Seconds, at the least, between no longer looking and no longer answering."""
+
+LOST = 120.0
+"""Seconds after which a caller that does not reply to a ping has gone; one that computes may be busy for long."""
 
 
 def require_secret(host: str, *, has_secret: bool) -> None:
@@ -72,6 +77,10 @@ class NodeServer(GatewayServer):
         leash: int | None = None,
     ) -> None:
         super().__init__(node.gateway, app, settle=SETTLE, patience=patience, ready=ready)
+        self.config.ws = "websockets-sansio"
+        self.config.ws_per_message_deflate = False
+        self.config.ws_max_size = LARGEST_FRAME + MAC_BYTES
+        self.config.ws_ping_timeout = LOST
         self.node = node
         self.patience = patience
         self._leash = leash
@@ -88,6 +97,11 @@ class NodeServer(GatewayServer):
         if over and not self.should_exit and self.node.busy and time.monotonic() < self._ends_at + self.patience:
             return False
         return over
+
+    def _fresh(self) -> bool:
+        """Return whether the request of somebody who has just connected, or the reply to a call, is on its way."""
+        connections = self.server_state.connections
+        return self.gateway.in_flight > 0 or any(getattr(one, "cycle", one) is None for one in connections)
 
     def _pulled(self) -> None:
         """End as at a signal when whoever started this node is gone."""
