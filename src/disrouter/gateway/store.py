@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ __all__ = ["Store", "default_store", "open_store"]
 
 SPENDING_DAYS = 400
 """How long it is kept what a key spent in a day or a month."""
+
+AT_ONCE = 32
+"""Rows that one statement adds to a SQLite file, where there are as many."""
 
 BUSY_SECONDS = 5
 """How long SQLite waits for another process that is writing."""
@@ -86,6 +90,8 @@ class Store:
         self.engine = engine
         self.address = address
         """Where it is, fit to be shown."""
+        self._additions: dict[str, str] = {}
+        """How a row is added to each table, in the words of the database."""
 
     def close(self) -> None:
         """Give back every connection."""
@@ -178,11 +184,22 @@ class Store:
     def _add(self, connection: Connection, table: Table, rows: list[Row]) -> None:
         """Insert rows that are not there yet, in the driver's own form: these are most of what a gateway writes."""
         names = table.columns.keys()
-        compiled = self._insert(table).on_conflict_do_nothing().compile(dialect=self.engine.dialect, column_keys=names)
-        by_position = compiled.positiontup is not None
-        connection.exec_driver_sql(
-            str(compiled), rows if by_position else [dict(zip(names, row, strict=True)) for row in rows]
-        )
+        statement = self._additions.get(table.name)
+        if statement is None:
+            adding = self._insert(table).on_conflict_do_nothing()
+            statement = str(adding.compile(dialect=self.engine.dialect, column_keys=names))
+            self._additions[table.name] = statement
+        if self.engine.dialect.name != "sqlite":
+            connection.exec_driver_sql(statement, [dict(zip(names, row, strict=True)) for row in rows])
+            return
+        # SQLite's driver lets other threads run, and waits for its turn again, once for every execution.
+        one = f"({', '.join('?' * len(names))})"
+        many = statement.replace(one, ", ".join([one] * AT_ONCE))
+        whole = len(rows) - len(rows) % AT_ONCE
+        for at in range(0, whole, AT_ONCE):
+            connection.exec_driver_sql(many, tuple(chain.from_iterable(rows[at : at + AT_ONCE])))
+        if rest := rows[whole:]:
+            connection.exec_driver_sql(statement, rest)
 
     def _insert(self, table: Table) -> Any:
         """Return an INSERT that can settle conflicts, which each database writes in its own words."""
