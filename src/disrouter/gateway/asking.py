@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from disrouter._frozen import quick
 from disrouter.agents.hops import Travel
 from disrouter.errors import DisrouterError
 from disrouter.gateway.errors import ProblemError, invalid, shown
@@ -30,6 +31,7 @@ _OURS = ("alpha", "max_cost", "max_hops", "policy")
 _NESTED = (*_OURS, "scenario", "trace")
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """What one request wants."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from disrouter._frozen import quick
 from disrouter.gateway.asking import Ask
 from disrouter.gateway.errors import ProblemError
 from disrouter.gateway.records import Endpoint
@@ -18,6 +19,7 @@ from disrouter.types import Delta, Trace, Usage
 __all__ = ["Dialect", "Facts", "Stream", "event", "reply_of", "trace_json", "usage_json"]
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What every part of an answer repeats."""
