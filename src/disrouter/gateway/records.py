@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
@@ -23,6 +23,11 @@ __all__ = [
     "RouteRecord",
     "new_trace_id",
 ]
+
+IDS_AT_ONCE = 256
+"""Asking the system for chance takes longer than all the rest that makes an id."""
+
+_UNUSED: list[bytes] = []
 
 LOG = logging.getLogger("disrouter.gateway")
 
@@ -175,4 +180,7 @@ class Recorders:
 
 def new_trace_id() -> str:
     """Return a fresh trace id: 128 random bits in hexadecimal, as OpenTelemetry writes them."""
-    return secrets.token_hex(16)
+    if not _UNUSED:
+        drawn = os.urandom(16 * IDS_AT_ONCE)
+        _UNUSED.extend(drawn[at : at + 16] for at in range(0, len(drawn), 16))
+    return _UNUSED.pop().hex()

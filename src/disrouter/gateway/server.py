@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 
 from disrouter.errors import ConfigError, DisrouterError
 from disrouter.gateway.app import Gateway, Settings
+from disrouter.gateway.gathering import GatheringProtocol
 from disrouter.gateway.hosts import LocalOnly
 from disrouter.gateway.metrics import BreakerState
 from disrouter.network import Network
@@ -103,6 +104,7 @@ class GatewayServer(uvicorn.Server):
     ) -> None:
         config = uvicorn.Config(
             app,
+            http=GatheringProtocol,
             lifespan="on",
             log_config=None,
             access_log=False,
