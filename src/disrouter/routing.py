@@ -251,7 +251,7 @@ class Walk:
         agent = self.network.agents[duty.agent]
         begun = False
         async with aclosing(pieces_of(agent, self._carrying(), self.scenario, duty.look, self.sampling)) as pieces:
-            while isinstance(piece := await guarded(anext(pieces), self.query), str | Delta):
+            while isinstance(piece := await guarded(anext(pieces), self.query), (str, Delta)):
                 if piece != "":
                     begun = True
                     yield piece
@@ -268,7 +268,6 @@ class Walk:
         # Who looked and rejected before has a hop for that, and paid for the look there.
         paid = name in self.rejected
         usage, seconds = (Usage(), 0.0) if paid else (look.usage, look.seconds)
-        look_cost = price.of(look.usage, answered=False)
         if isinstance(ended, Broken):
             # What a broken answer used beyond the look is unknown, so only the look is charged.
             self.hops.append(
@@ -277,7 +276,7 @@ class Walk:
                     decision="failure",
                     confidence=look.confidence,
                     usage=usage,
-                    cost=0.0 if paid else look_cost,
+                    cost=0.0 if paid else price.of(look.usage, answered=False),
                     seconds=seconds,
                     reason=ended.reason,
                     cause=ended.cause,
@@ -289,14 +288,14 @@ class Walk:
             else:
                 self.at = self._next_after_failure(name)
             return
-        first = ended.first_token_seconds
+        first, both = ended.first_token_seconds, look.usage + ended.usage
         self.hops.append(
             Hop(
                 agent=name,
                 decision="answer",
                 confidence=look.confidence,
-                usage=usage + ended.usage,
-                cost=price.of(look.usage + ended.usage, answered=True) - (look_cost if paid else 0.0),
+                usage=ended.usage if paid else both,
+                cost=price.of(both, answered=True) - (price.of(look.usage, answered=False) if paid else 0.0),
                 seconds=seconds + ended.seconds,
                 first_token_seconds=None if first is None else seconds + first,
                 reason=duty.reason,

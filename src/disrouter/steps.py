@@ -15,6 +15,8 @@ __all__ = ["Broken", "completed", "guarded", "let_go", "pieces_of"]
 
 T = TypeVar("T")
 
+_PIECES = (str, Delta, Completion)
+
 LONGEST_REASON = 300
 """Characters of a failure's message that a hop keeps."""
 
@@ -62,7 +64,7 @@ async def pieces_of(
     stream = agent.answer(query, scenario, look, sampling)
     try:
         async for piece in stream:
-            if not isinstance(piece, str | Delta | Completion):
+            if not isinstance(piece, _PIECES):
                 raise AgentError(f"Agent '{name}' answered with {type(piece).__name__}, neither text nor the end.")
             yield piece
             if isinstance(piece, Completion):

@@ -381,12 +381,12 @@ class Trace:
     @property
     def cost_full(self) -> float:
         """The whole route's cost: every look, rejection and failure included."""
-        return sum(hop.cost for hop in self.hops)
+        return sum([hop.cost for hop in self.hops])
 
     @property
     def seconds(self) -> float:
         """Seconds spent in agents along the route."""
-        return sum(hop.seconds for hop in self.hops)
+        return sum([hop.seconds for hop in self.hops])
 
     @property
     def first_token_seconds(self) -> float | None:
@@ -397,4 +397,6 @@ class Trace:
     @property
     def usage(self) -> Usage:
         """Tokens of the whole route."""
-        return sum((hop.usage for hop in self.hops), Usage())
+        return Usage(
+            sum([hop.usage.prompt_tokens for hop in self.hops]), sum([hop.usage.completion_tokens for hop in self.hops])
+        )

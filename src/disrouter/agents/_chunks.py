@@ -32,6 +32,7 @@ class Answer:
         """Chunks that said something: about as many tokens, where the server does not count."""
         self.reasons: dict[int, str | None] = {}
         """Why each choice ended; None for one that has not."""
+        self._told = 0
 
     async def deltas(self, response: aiohttp.ClientResponse) -> AsyncGenerator[Delta, None]:
         """Yield the answer as it arrives, the first delta as soon as something has been said.
@@ -111,15 +112,17 @@ class Answer:
             raise self._malformed("a chunk whose content is no text")
         if not _are_calls(delta.get("tool_calls")):
             raise self._malformed("a chunk with tool calls that are none")
-        if any(delta.get(part) for part in _SAID):
+        if content or any([delta.get(part) for part in _SAID]):
             self.written += 1
         if content and index == 0:
             self.parts.append(content)
         reason = choice.get("finish_reason")
-        self.reasons[index] = self.reasons.get(index) or (str(reason) if reason else None)
+        if reason or index not in self.reasons:
+            self.reasons[index] = self.reasons.get(index) or (str(reason) if reason else None)
 
     def _delta(self, chunks: list[Chunk]) -> Delta:
-        return Delta(text_of(chunks), tuple(chunks), self.server.agent)
+        text, self._told = "".join(self.parts[self._told :]), len(self.parts)
+        return Delta(text, tuple(chunks), self.server.agent)
 
     def _malformed(self, what: str) -> FaultError:
         return FaultError(f"Agent '{self.server.agent}' sent {what} instead of a completion.", kind="malformed")
@@ -153,7 +156,8 @@ def completion_of(server: Server, body: dict[str, Any], prompt: str, seconds: fl
         raise FaultError(f"Agent '{server.agent}' sent a reply without choices.", kind="malformed")
     for choice in choices:
         message = choice.get("message") if isinstance(choice, dict) else None
-        if not isinstance(message, dict) or not isinstance(message.get("content"), str | None):
+        content = message.get("content") if isinstance(message, dict) else None
+        if not isinstance(message, dict) or not (content is None or isinstance(content, str)):
             raise FaultError(f"Agent '{server.agent}' sent a choice without a message.", kind="malformed")
         if not _are_calls(message.get("tool_calls")):
             raise FaultError(f"Agent '{server.agent}' sent tool calls that are none.", kind="malformed")

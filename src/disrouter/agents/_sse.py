@@ -24,6 +24,8 @@ class EventReader:
             ValueError: An event is larger than any server has reason to send.
         """
         self._rest += received
+        if not self._data and b"\r" not in self._rest:
+            return self._whole_events()
         held = b""
         if b"\r" in self._rest:
             if self._rest.endswith(b"\r"):  # the \n of this line end may still be on its way
@@ -32,8 +34,7 @@ class EventReader:
         *lines, rest = self._rest.split(b"\n")
         self._rest = rest + held
         events = [event for line in lines if (event := self._take(line)) is not None]
-        if len(self._rest) + sum(map(len, self._data)) > LARGEST_EVENT:
-            raise ValueError(f"an event has more than {LARGEST_EVENT:,} bytes")
+        self._require_bearable()
         return events
 
     def finish(self) -> list[bytes]:
@@ -41,6 +42,25 @@ class EventReader:
         # The standard drops it. Some servers end with "data: [DONE]" and nothing after it, so it is taken.
         last = self.feed(b"\n\n")
         return last
+
+    def _whole_events(self) -> list[bytes]:
+        """Take whole events; most are one line of data."""
+        *whole, self._rest = self._rest.split(b"\n\n")
+        self._require_bearable()
+        events = []
+        for lines in whole:
+            if lines.startswith(b"data: ") and b"\n" not in lines:
+                events.append(lines[6:])
+                continue
+            for line in lines.split(b"\n"):
+                self._take(line)
+            if (event := self._take(b"")) is not None:
+                events.append(event)
+        return events
+
+    def _require_bearable(self) -> None:
+        if len(self._rest) + sum(map(len, self._data)) > LARGEST_EVENT:
+            raise ValueError(f"an event has more than {LARGEST_EVENT:,} bytes")
 
     def _take(self, line: bytes) -> bytes | None:
         if line:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Literal, TypeAlias
@@ -160,11 +161,13 @@ class OpenAICompatibleAgent:
         streaming = begun.streaming
         chunks: list[dict[str, Any]] = []
         try:
-            async for delta in begun.deltas():
+            delta = await begun.next()
+            while delta is not None:
                 if streaming:
                     yield delta
                 else:
                     chunks.extend(delta.chunks)
+                delta = await begun.next()
         finally:
             await begun.aclose()
         completion = begun.answer.completion(_words(query), time.perf_counter() - started)
@@ -323,14 +326,18 @@ class _Begun:
         self.streaming = streaming
         self.closed = False
         self._source = source
-        self._arrived: list[Delta] = []
+        self._arrived: deque[Delta] = deque()
 
     async def more(self) -> bool:
-        """Wait for the next piece; False if there is none."""
+        """Wait for another piece; False if there is none."""
         delta = await anext(self._source, None)
         if delta is not None:
             self._arrived.append(delta)
         return delta is not None
+
+    async def next(self) -> Delta | None:
+        """Return the next piece, of those that have arrived or of those that will; None if there is none."""
+        return self._arrived.popleft() if self._arrived else await anext(self._source, None)
 
     async def settle(self, rejection: str) -> bool:
         """Read on until it is clear whether the answer is the rejection."""
@@ -342,14 +349,6 @@ class _Begun:
                 return rejects
             if not await self.more():
                 return False
-
-    async def deltas(self) -> AsyncGenerator[Delta, None]:
-        """Yield what has arrived and then what arrives."""
-        for delta in self._arrived:
-            yield delta
-        self._arrived = []
-        async for delta in self._source:
-            yield delta
 
     async def aclose(self) -> None:
         """End the connection, and with it the server's work."""

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import math
 import os
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -48,6 +47,8 @@ LOG = logging.getLogger("disrouter.gateway")
 
 LOAD_SECONDS = 600.0
 """How long the models of a network that is read anew may take."""
+
+_NOTHING = Travel()
 
 WATCH_SECONDS = 1.0
 """How often the state of the breakers is shown to whoever measures."""
@@ -206,7 +207,7 @@ class Gateway:
         Raises:
             ProblemError: They have not.
         """
-        if sum(len(name) + len(value) for name, value in headers.items()) > self.settings.largest_headers:
+        if sum([len(name) + len(value) for name, value in headers.items()]) > self.settings.largest_headers:
             raise ProblemError(
                 431,
                 f"The headers are larger than {self.settings.largest_headers:,} bytes together.",
@@ -220,7 +221,7 @@ class Gateway:
             ProblemError: It is not signed as it must be, or has come through here before.
         """
         try:
-            travel = self._verifier.travel(path, headers, body, required=required) or Travel()
+            travel = self._verifier.travel(path, headers, body, required=required) or _NOTHING
         except HopError as error:
             raise ProblemError(401, error.message, code=error.code, headers=error.headers, error="caller_key") from None
         self.require_no_circle(travel)
@@ -243,12 +244,10 @@ class Gateway:
     def time_for(self, headers: Mapping[str, str], travel: Travel) -> float:
         """Return the seconds that a request may take: ours, or fewer where its caller says that it waits no longer."""
         left = self.settings.deadline
-        try:
-            asked = float(headers.get("x-stainless-read-timeout", "inf"))
-        except ValueError:
-            asked = math.inf
-        if asked > 0:
-            left = min(left, asked)
+        if "x-stainless-read-timeout" in headers:
+            with contextlib.suppress(ValueError):
+                asked = float(headers["x-stainless-read-timeout"])
+                left = min(left, asked) if asked > 0 else left
         return left if travel.seconds is None else min(left, max(0.0, travel.seconds))
 
     @property

@@ -110,8 +110,8 @@ def chat_ask(body: dict[str, Any], *, agents: Mapping[str, Any], most_messages: 
         sampling=_sampling_of(body),
         scenario=scenario,
         policy=_policy_of(ours.get("policy")),
-        max_cost=number(ours, "max_cost", lambda v: v > 0, "a number above 0"),
-        max_hops=whole(ours, "max_hops", lambda v: 1 <= v <= MOST_COUNT, "a whole number from 1"),
+        max_cost=number(ours, "max_cost", _is_cost, "a number above 0"),
+        max_hops=whole(ours, "max_hops", _is_count, "a whole number from 1"),
         streaming=streaming,
         wants_usage=bool(options and options.get("include_usage")),
         wants_trace=flag(ours, "trace"),
@@ -130,6 +130,8 @@ def within(ask: Ask, travel: Travel) -> Ask:
 def _our_fields(body: dict[str, Any]) -> dict[str, Any]:
     """Take our fields out of a body and return them."""
     nested = body.pop("disrouter", None)
+    if nested is None and body.keys().isdisjoint(_OURS):
+        return {}
     if nested is None:
         nested = {}
     if not isinstance(nested, dict):
@@ -166,6 +168,8 @@ def _scenario_of(model: str, ours: Mapping[str, Any], agents: Mapping[str, Any])
         )
     if model in agents:
         named = None
+    if named is None and not ours:
+        return None
     wanted = {"model": named, "scenario": ours.get("scenario"), "alpha": ours.get("alpha")}
     given = {key: value for key, value in wanted.items() if value is not None}
     if not given:
@@ -199,13 +203,21 @@ def _policy_of(spec: Any) -> str | None:
 
 def _sampling_of(body: Mapping[str, Any]) -> Sampling:
     """Return how an agent in this process draws its answer; greedy unless the request says otherwise."""
-    bounds = [whole(body, name, lambda v: 1 <= v <= MOST_COUNT, "a whole number from 1") for name in
-              ("max_completion_tokens", "max_tokens")]  # fmt: skip
+    latest = whole(body, "max_completion_tokens", _is_count, "a whole number from 1")
+    older = whole(body, "max_tokens", _is_count, "a whole number from 1")
     return Sampling(
         temperature=float(body.get("temperature") or 0.0),
-        max_tokens=next((bound for bound in bounds if bound is not None), None),
+        max_tokens=older if latest is None else latest,
         seed=whole(body, "seed", lambda v: -(2**63) <= v < 2**63, "a whole number of 64 bits") or 0,
     )
+
+
+def _is_count(value: int) -> bool:
+    return 1 <= value <= MOST_COUNT
+
+
+def _is_cost(value: float) -> bool:
+    return value > 0
 
 
 def _kind(value: object) -> str:

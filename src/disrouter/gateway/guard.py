@@ -126,12 +126,33 @@ class Guard:
             FaultError: The agent is broken or has no room.
         """
         place = await self._place(look)
+        pieces, probe = self.agent.answer(query, scenario, place.look, sampling), place.probe
+        if not self._forwards:
+            pieces = cut_at_stop(pieces, query, self.card.name)
+        settled = begun = False
         try:
-            async with aclosing(self._answer(query, scenario, place, sampling)) as pieces:
-                async for piece in pieces:
-                    yield piece
+            async for piece in pieces:
+                if isinstance(piece, Completion):
+                    settled = True
+                    self.breaker.succeeded("answer", probe)
+                    if not begun and piece.text and piece.body is None:  # an agent that does not stream
+                        yield Delta(piece.text, (), self.card.name)
+                begun = True
+                yield piece if not isinstance(piece, str) else Delta(piece, (), self.card.name)
+        except BaseException as error:
+            if not settled:
+                settled = True
+                self._judge(error, "answer", probe)
+            raise
         finally:
-            await place.aclose()
+            if not settled:
+                self.breaker.undecided(probe)
+            try:
+                close = getattr(pieces, "aclose", None)
+                if close is not None:
+                    await close()
+            finally:
+                await place.aclose()
 
     async def complete(self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling) -> Completion:
         """Answer as the agent does, in one piece.
@@ -198,34 +219,6 @@ class Guard:
                     return piece
         raise AgentError(f"The answer of agent '{self.card.name}' ended without a completion.")
 
-    async def _answer(
-        self, query: Query, scenario: Scenario, place: _Place, sampling: Sampling
-    ) -> AsyncGenerator[Delta | Completion, None]:
-        pieces, probe = self.agent.answer(query, scenario, place.look, sampling), place.probe
-        if not self._forwards:
-            pieces = cut_at_stop(pieces, query, self.card.name)
-        settled = begun = False
-        try:
-            async for piece in pieces:
-                if isinstance(piece, Completion):
-                    settled = True
-                    self.breaker.succeeded("answer", probe)
-                    if not begun and piece.text and piece.body is None:  # an agent that does not stream
-                        yield Delta(piece.text, (), self.card.name)
-                begun = True
-                yield piece if not isinstance(piece, str) else Delta(piece, (), self.card.name)
-        except BaseException as error:
-            if not settled:
-                settled = True
-                self._judge(error, "answer", probe)
-            raise
-        finally:
-            if not settled:
-                self.breaker.undecided(probe)
-            close = getattr(pieces, "aclose", None)
-            if close is not None:
-                await close()
-
     def _judge(self, error: BaseException, step: Step, probe: bool) -> None:
         """Tell the breaker what an exception says about the agent."""
         own = isinstance(error, Exception) and not isinstance(error, ContextError | UsageError | InterruptedRunError)
@@ -244,8 +237,10 @@ class Guard:
                 param=missing[0],
             )
         length = self.card.context_length
+        if length is None:
+            return
         characters = sum(len(message.content) for message in query.messages)
-        if length is not None and characters > length * CHARACTERS_PER_TOKEN:
+        if characters > length * CHARACTERS_PER_TOKEN:
             raise ContextError(
                 f"The messages have {characters:,} characters; agent '{self.card.name}' takes {length:,} tokens."
             )

@@ -45,7 +45,7 @@ class Live:
 def _fit_to_show(route: RouteRecord) -> RouteRecord:
     """Return the route without texts, keys and addresses; most have none, and stay as they are."""
     model = kept_model(route.model)
-    if any(hop.reason for hop in route.hops):
+    if any([hop.reason for hop in route.hops]):
         hops = tuple(replace(hop, reason=without_secrets(hop.reason)) if hop.reason else hop for hop in route.hops)
         return replace(route, prompt=None, answer=None, model=model, hops=hops)
     if route.prompt is not None or route.answer is not None or model != route.model:

@@ -28,7 +28,7 @@ def record_of(exchange: Exchange, outcome: Outcome, error: ErrorType | None) -> 
         reason = "its answer broke off"
         speaker = exchange.speaker
         hops.append(HopRecord(agent=speaker, decision="failure", error=error, reason=reason, remote=speaker in remote))
-    clean = trace is not None and all(hop.decision != "failure" for hop in trace.hops)
+    clean = trace is not None and all([hop.decision != "failure" for hop in trace.hops])
     seconds = time.perf_counter() - exchange.started
     keeps = exchange.gateway.settings.keep_texts
     return RouteRecord(

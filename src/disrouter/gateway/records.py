@@ -142,17 +142,17 @@ class RouteRecord:
     @property
     def prompt_tokens(self) -> int:
         """Tokens read along the whole route."""
-        return sum(hop.prompt_tokens for hop in self.hops)
+        return sum([hop.prompt_tokens for hop in self.hops])
 
     @property
     def completion_tokens(self) -> int:
         """Tokens written along the whole route."""
-        return sum(hop.completion_tokens for hop in self.hops)
+        return sum([hop.completion_tokens for hop in self.hops])
 
     @property
     def cost(self) -> float:
         """Cost of the whole route: looks, rejections and failures included."""
-        return sum(hop.cost for hop in self.hops)
+        return sum([hop.cost for hop in self.hops])
 
 
 class Recorder(Protocol):

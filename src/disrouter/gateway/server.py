@@ -239,6 +239,7 @@ def serve(
         app = LocalOnly(gateway.app(pages), lambda: control.access.open)
         gc.collect()
         gc.freeze()  # what is loaded by now stays: the collector need not look at it again and again
+        gc.set_threshold(10_000, 10, 10)  # nor after every few requests, which leave no circles behind
         with contextlib.closing(bound_socket(host, port)) as sock:
             server = GatewayServer(gateway, app, patience=drain, ready=ready)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
