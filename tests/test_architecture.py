@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "disrouter"
 
 # From the bottom up; docs/architecture.md draws the same. A part may import from lower layers and from itself only.
 LAYERS = (
-    {"errors", "files", "seeds", "_frozen", "_graph"},
+    {"errors", "files", "seeds", "_graph"},
     {"competence"},
     {"types"},
     {"utility", "limits", "steps"},
@@ -43,7 +43,6 @@ CORE = (
     "limits",
     "steps",
     "policies",
-    "_frozen",
     "_graph",
     "routing",
     "peers",

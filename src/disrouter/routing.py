@@ -24,7 +24,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from disrouter._frozen import quick
 from disrouter.errors import AgentError, RunError
 from disrouter.limits import ROUNDING, LimitName, cost_expected, limit_reached
 from disrouter.policies import Accept, Pass, Recall, Verdict, View
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Duty", "Walk", "cut_error"]
 
 
-@quick
 @dataclass(frozen=True, slots=True)
 class Duty:
     """An agent shall answer: which one, with which look, and why if it is not the policy's plain word."""

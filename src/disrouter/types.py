@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from disrouter._frozen import quick
 from disrouter.competence import Competence
 
 __all__ = [
@@ -41,7 +40,6 @@ DecisionKind = Literal["answer", "reject", "failure"]
 """Outcome of one look. A ``failure`` (the agent broke) is passed on like a ``reject``, but recorded as what it is."""
 
 
-@quick
 @dataclass(frozen=True, slots=True)
 class Message:
     """One chat message."""
@@ -50,7 +48,6 @@ class Message:
     content: str
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """How a query came in over HTTP, for agents that can forward it as it was sent."""
@@ -77,7 +74,6 @@ class Request:
     """Trace context of the caller, as W3C writes it."""
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """What the user asks; in an evaluation also the reference answer and where the query comes from."""
@@ -122,7 +118,6 @@ class Scenario:
     """Latency weight, utility per second."""
 
 
-@quick
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens read and written by one agent."""
@@ -233,7 +228,6 @@ class AgentCard:
     """How much of it a gateway asks for at once."""
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """How an answer is drawn. Greedy by default; a seed is folded with the query id, so order does not matter."""
@@ -243,7 +237,6 @@ class Sampling:
     seed: int = 0
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """What an agent thinks of a query before answering it. Cheap: one prefill, at most one token."""
@@ -262,7 +255,6 @@ class Look:
     go of when the query moves on (an open connection) has an ``aclose``, which routing awaits."""
 
 
-@quick
 @dataclass(frozen=True, slots=True)
 class Delta:
     """A piece of an answer from a server, with all that the server sent: tool calls, log-probabilities, choices."""
@@ -277,7 +269,6 @@ class Delta:
     """Who says it, where that is told."""
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """The end of an answer: its whole text and what it took, without the look before it."""
@@ -326,7 +317,6 @@ class Agent(Protocol):
         ...
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hop:
     """One decision of one agent, with what it cost."""
@@ -350,7 +340,6 @@ class Hop:
     """What a failing agent raised, for callers that must tell kinds of failures apart. Never stored."""
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """All hops of one query in order, and the final answer."""

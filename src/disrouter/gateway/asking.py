@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from disrouter._frozen import quick
 from disrouter.agents.hops import Travel
 from disrouter.errors import DisrouterError
 from disrouter.gateway.errors import ProblemError, invalid, shown
@@ -31,7 +30,6 @@ _OURS = ("alpha", "max_cost", "max_hops", "policy")
 _NESTED = (*_OURS, "scenario", "trace")
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """What one request wants."""

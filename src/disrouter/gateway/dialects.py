@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import orjson
 
-from disrouter._frozen import quick
 from disrouter.gateway.asking import Ask
 from disrouter.gateway.errors import ProblemError
 from disrouter.gateway.records import Endpoint
@@ -19,7 +18,6 @@ from disrouter.types import Delta, Trace, Usage
 __all__ = ["Dialect", "Facts", "Stream", "event", "reply_of", "trace_json", "usage_json"]
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What every part of an answer repeats."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 
-from disrouter._frozen import quick
 from disrouter.gateway.records import RouteRecord
 from disrouter.gateway.redaction import kept_model, without_secrets
 
@@ -15,7 +14,6 @@ MOST = 256
 """Routes that are remembered."""
 
 
-@quick
 @dataclass(frozen=True, slots=True)
 class Seen:
     """One route with its number in the order of arrival."""

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
-from disrouter._frozen import quick
 from disrouter.types import DecisionKind
 
 __all__ = [
@@ -63,7 +62,6 @@ ErrorType = Literal[
 ERROR_TYPES: tuple[ErrorType, ...] = get_args(ErrorType)
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HopRecord:
     """One decision of one agent, with what it took."""
@@ -87,7 +85,6 @@ class HopRecord:
     """Whether the agent lives in another process. For spans; not stored."""
 
 
-@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRecord:
     """One request: what was asked for, which way it went, and what that took."""
