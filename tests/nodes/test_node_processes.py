@@ -23,6 +23,7 @@ from disrouter.config import load
 from disrouter.errors import RunError
 from disrouter.evaluation.traces import trace_line
 from disrouter.nodes.fleet import Fleet
+from disrouter.nodes.keeper import Keeper
 from disrouter.types import Query
 from planted import COSTS, planted_table
 
@@ -187,6 +188,43 @@ def test_a_killed_node_takes_no_query_with_it(file: Path) -> None:
     for trace in traces:
         assert trace.hops[0].reason == "FaultError: Agent 'small' cannot be reached."
         assert trace.agent in ("middle", "large")
+
+
+def test_a_node_that_was_killed_is_started_again_at_its_address(file: Path) -> None:
+    said: list[str] = []
+    with Fleet(file, ["small"]) as fleet, Keeper(fleet, said.append, first_pause=0.05):
+        url, first = fleet.urls["small"], fleet.processes["small"].pid
+        far = load(file, nodes={"small": url})
+        fleet.processes["small"].kill()
+        until = time.monotonic() + SECONDS
+        while len(said) < 2 and time.monotonic() < until:
+            time.sleep(0.02)
+        trace = far.ask(Query.from_text("x", id="test-0-0"))
+
+        assert fleet.processes["small"].pid != first
+        assert fleet.urls["small"] == url
+
+    assert said == [
+        "The node of agent 'small' ended with exit code -9; it is started again in 0.05 s.",
+        f"The node of agent 'small' is back at {url}.",
+    ]
+    assert trace.hops[0].decision != "failure"
+    assert fleet.processes["small"].returncode == 0
+
+
+def test_a_node_that_does_not_come_back_is_tried_at_longer_and_longer_intervals(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    with Fleet(file, ["small"]) as fleet, Keeper(fleet, said.append, first_pause=0.05):
+        monkeypatch.setattr(fleet, "_command", lambda _: [sys.executable, "-c", "raise SystemExit(3)"])
+        fleet.processes["small"].kill()
+        until = time.monotonic() + SECONDS
+        while len(said) < 6 and time.monotonic() < until:
+            time.sleep(0.02)
+
+    assert [sentence.rpartition("in ")[2] for sentence in said[:6:2]] == ["0.05 s.", "0.1 s.", "0.2 s."]
+    assert "Agent 'small' did not start: it ended with exit code 3." in said[1]
 
 
 def test_a_port_that_is_taken_is_said_so_before_anybody_starts(file: Path) -> None:

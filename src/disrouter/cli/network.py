@@ -66,8 +66,8 @@ def up(
     disrouter network up
     disrouter network up --network net.yaml --port 9000
 
-    Agents that the file says to be elsewhere are asked there. Ctrl-C or SIGTERM ends everything, the gateway first; if
-    this process is killed, its nodes end by themselves.
+    Agents that the file says to be elsewhere are asked there. A node that breaks down is started again. Ctrl-C or
+    SIGTERM ends everything, the gateway first; if this process is killed, its nodes end by themselves.
     """
     try:
         from disrouter.gateway import ControlOptions, Settings, open_control
@@ -77,6 +77,7 @@ def up(
         raise MissingExtraError.of("`disrouter network up`", "gateway") from exc
     from disrouter.config import dispatch_of, load, names_here
     from disrouter.nodes.fleet import Fleet
+    from disrouter.nodes.keeper import Keeper
 
     names = names_here(network_name)
     if names and dispatch_of(network_name) == "peer":
@@ -108,5 +109,6 @@ def up(
             agents=tuple(served.agents),
         )
         settings = Settings(hop_secret_env=SECRET)
-        run(served, control, settings, host=host, port=port, drain=drain, read=read, ready=ready)
+        with Keeper(fleet, lambda sentence: click.echo(sentence, err=True)):
+            run(served, control, settings, host=host, port=port, drain=drain, read=read, ready=ready)
     click.echo("All agents have ended.", err=True)

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 from disrouter.errors import RunError
 
@@ -65,7 +66,10 @@ class Fleet:
             RunError: One did not start; all are ended.
         """
         try:
-            self._start()
+            self._start(self.names)
+        except RunError as error:
+            self.end()
+            raise RunError(f"{error.message} All were ended.", hint=error.hint) from error.__cause__
         except BaseException:
             self.end()
             raise
@@ -76,6 +80,23 @@ class Fleet:
     ) -> None:
         """End every node."""
         self.end()
+
+    @property
+    def dead(self) -> list[str]:
+        """Agents whose nodes have ended."""
+        return [name for name, process in self.processes.items() if process.poll() is not None]
+
+    def restart(self, name: str) -> None:
+        """Start the node of an agent again, at the address that it had.
+
+        Raises:
+            RunError: It does not start.
+        """
+        for pipe in (self.processes[name].stdin, self.processes[name].stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._start([name])
 
     def end(self) -> None:
         """Let go of every leash, and wait until every node has done what it had to do."""
@@ -93,8 +114,8 @@ class Fleet:
             if process.stdout is not None:
                 process.stdout.close()
 
-    def _start(self) -> None:
-        for name in self.names:
+    def _start(self, names: Sequence[str]) -> None:
+        for name in names:
             self.processes[name] = subprocess.Popen(
                 self._command(name),
                 stdin=subprocess.PIPE,
@@ -104,15 +125,15 @@ class Fleet:
             )
         until = time.monotonic() + self.start_seconds
         with selectors.DefaultSelector() as selector:
-            for name, process in self.processes.items():
-                assert process.stdout is not None
-                os.set_blocking(process.stdout.fileno(), False)
-                selector.register(process.stdout, selectors.EVENT_READ, (name, bytearray()))
-            while len(self.urls) < len(self.names):
+            for name in names:
+                said_by = self.processes[name].stdout
+                assert said_by is not None
+                os.set_blocking(said_by.fileno(), False)
+                selector.register(said_by, selectors.EVENT_READ, (name, bytearray()))
+            while waiting := [key.data[0] for key in selector.get_map().values()]:
                 if not (events := selector.select(max(0.0, until - time.monotonic()))):
-                    late = [name for name in self.names if name not in self.urls]
                     raise RunError(
-                        f"Agents {', '.join(late)} were not ready in {self.start_seconds:g} s; all were ended.",
+                        f"Agents {', '.join(waiting)} were not ready in {self.start_seconds:g} s.",
                         hint="give them more time with --start-seconds",
                     )
                 for key, _ in events:
@@ -137,7 +158,7 @@ class Fleet:
         code = self.processes[name].poll()
         how = "did not say where it is" if code is None else f"ended with exit code {code}"
         raise RunError(
-            f"Agent '{name}' did not start: it {how}. All others were ended, too.",
+            f"Agent '{name}' did not start: it {how}.",
             hint=f"disrouter agent serve {name} --network {self.network}",
         )
 
@@ -145,5 +166,9 @@ class Fleet:
         secret = ["--hop-secret-env", self.hop_secret_env] if self.hop_secret_env else []
         return [
             *(sys.executable, "-m", "disrouter", "agent", "serve", name, "--network", str(self.network)),
-            *("--port", "0", "--leash", "--json", *secret, *self.options),
+            *("--port", self._port_of(name), "--leash", "--json", *secret, *self.options),
         ]
+
+    def _port_of(self, name: str) -> str:
+        """Return the port that a node had, where it has been there; a free one else."""
+        return str(urlsplit(self.urls[name]).port) if name in self.urls else "0"
