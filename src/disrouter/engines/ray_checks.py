@@ -77,11 +77,14 @@ def require_address(address: str) -> None:
         raise UsageError(f"--ray-address {address} is no address of a cluster.", hint="give host:port, or auto")
 
 
-def prepare(*, joining: bool, environment: dict[str, str] | None = None, imported: bool | None = None) -> None:
+def prepare(
+    *, joining: bool, serving: bool, environment: dict[str, str] | None = None, imported: bool | None = None
+) -> None:
     """Set what Ray reads when it is imported: token authentication, both flags, no statistics to anybody.
 
     Args:
         joining: Whether a cluster is there already, whose token must be known.
+        serving: Whether it shall serve agents, and not only work something off.
         environment: Changed in place; that of this process by default.
         imported: Whether Ray has been imported.
 
@@ -109,6 +112,8 @@ def prepare(*, joining: bool, environment: dict[str, str] | None = None, importe
     env["RAY_AUTH_MODE"] = "token"
     if not joining and not has_token:
         env["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if serving:  # somebody waits for replicas: Ray would have every other program of the machine run before them
+        env.setdefault("RAY_worker_niceness", "0")
     env.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     env.update(FLAGS)
 

@@ -51,7 +51,7 @@ def connected(address: str | None, *, serving: bool, cores: int = 0) -> Iterator
         require_address(address)
     if find_spec("ray") is None:
         raise MissingExtraError.of("The engine 'ray'", "ray")
-    prepare(joining=address is not None)
+    prepare(joining=address is not None, serving=serving)
     if address is not None:
         judge(inspect(address), serving=serving)
     ray = import_module("ray")
