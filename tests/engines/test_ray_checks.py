@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from disrouter.engines.ray_checks import FLAGS, Found, Node, inspect, judge, prepare, require_address
+from disrouter.engines.ray_checks import FLAGS, Found, Node, inspect, judge, prepare, require_address, require_version
 from disrouter.errors import ConfigError, MissingExtraError, RunError, UsageError
 
 GOOD = Node(address="10.0.0.2", ray="2.60.0", flags=FLAGS, token=True)
@@ -155,3 +155,14 @@ def test_half_a_cluster_is_given_up_on(patience: float) -> None:
         assert "nobody answered in 2 seconds" in str(error.value)
     else:
         assert error.value.hint == "pip install 'disrouter[ray]'"
+
+
+@pytest.mark.parametrize("version", ["2.9.3", "2.55.1", "1.13.0"])
+def test_a_ray_here_that_does_not_know_the_flags_is_refused(version: str) -> None:
+    with pytest.raises(ConfigError, match=f"Ray {version} is installed here, and serving needs 2.56 or newer"):
+        require_version(version)
+
+
+@pytest.mark.parametrize("version", ["2.56.0", "2.60.0", "3.0.0rc1"])
+def test_a_ray_here_that_knows_them_is_not(version: str) -> None:
+    require_version(version)

@@ -21,13 +21,15 @@ from typing import Any
 
 from disrouter.errors import ConfigError, MissingExtraError, RunError, UsageError
 
-__all__ = ["FLAGS", "Found", "Node", "inspect", "judge", "prepare", "require_address"]
+__all__ = ["FLAGS", "Found", "Node", "inspect", "judge", "prepare", "require_address", "require_version"]
 
 FLAGS = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
 """Without the first a hop takes several times as long; with the second no HTTP proxy of Serve's own is started."""
 
 NEEDED = (2, 56)
 """The first Ray that knows both flags."""
+
+_NEEDED = ".".join(map(str, NEEDED))
 
 PATIENCE = 40.0
 """Seconds that a cluster has to say what it is."""
@@ -75,6 +77,19 @@ def require_address(address: str) -> None:
         )
     if re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[^\s:/]+):\d{1,5}", address) is None:
         raise UsageError(f"--ray-address {address} is no address of a cluster.", hint="give host:port, or auto")
+
+
+def require_version(version: str) -> None:
+    """Do nothing if the Ray that is installed here can serve.
+
+    Raises:
+        ConfigError: It is too old: what it does not know of is left out without a word.
+    """
+    if _version(version) < NEEDED:
+        raise ConfigError(
+            f"Ray {version} is installed here, and serving needs {_NEEDED} or newer.",
+            hint="pip install --upgrade 'disrouter[ray]'",
+        )
 
 
 def prepare(
@@ -175,7 +190,7 @@ def _problems(found: Found, *, serving: bool) -> Iterator[str]:
         if not serving:
             continue
         if _version(node.ray) < NEEDED:
-            yield f"{node.address} runs Ray {node.ray}, and serving needs {'.'.join(map(str, NEEDED))} or newer"
+            yield f"{node.address} runs Ray {node.ray}, and serving needs {_NEEDED} or newer"
             continue
         missing = [name for name, value in FLAGS.items() if node.flags.get(name) != value]
         if missing:
