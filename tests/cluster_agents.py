@@ -1,17 +1,63 @@
-"""Agents for tests on a cluster; whose workers find them by this file's name."""
+"""A cluster for tests, and agents for it; whose workers find them by this file's name."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from disrouter.agents import ScriptedAgent
+from disrouter.engines import Placement, engine_of
 from disrouter.errors import ModelError
-from disrouter.types import Completion, Look, Query, Sampling, Scenario
+from disrouter.network import Network
+from disrouter.types import Agent, Completion, Look, Query, Request, Sampling, Scenario
 
-__all__ = ["Sleeping", "Telling", "Unstartable"]
+__all__ = ["LIGHT", "Cluster", "Sleeping", "Telling", "Unstartable", "query"]
+
+T = TypeVar("T")
+LIGHT = Placement(cpus=0.1)
+
+
+class Cluster:
+    """A cluster of this process; agents are hosted on it as tests need them."""
+
+    def __init__(self) -> None:
+        self.read: Callable[[], Any] = lambda: (Network("idle", [ScriptedAgent("idle")]), {})
+        engine = engine_of("ray")
+        assert engine is not None
+        self._open = ExitStack()
+        self.hosted = self._open.enter_context(engine.hosting(lambda: self.read()))
+
+    def host(self, agents: Sequence[Agent], placement: Placement = LIGHT) -> Network:
+        network = Network("on-ray", list(agents))
+        self.read = lambda: (network, {agent.card.name: placement for agent in agents})
+        return self.hosted()
+
+    def ask(self, network: Network, work: Callable[[], Awaitable[T]]) -> T:
+        """Run something in an event loop of its own, and let go of that loop's connections."""
+
+        async def run() -> T:
+            try:
+                return await work()
+            finally:
+                for agent in network.agents.values():
+                    if handles := getattr(agent, "_handles", None):
+                        await handles.aclose()
+
+        return asyncio.run(run())
+
+    def close(self) -> None:
+        self._open.close()
+
+
+def query(name: str, deadline: float | None = None) -> Query:
+    request = None if deadline is None else Request(body={}, streaming=True, deadline=time.monotonic() + deadline)
+    return replace(Query.from_text("2 + 2 ?", id=name), request=request)
 
 
 class Sleeping(ScriptedAgent):

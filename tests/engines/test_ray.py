@@ -11,28 +11,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from cluster_agents import Sleeping, Telling, Unstartable
+from cluster_agents import LIGHT, Cluster, Sleeping, Telling, Unstartable, query
 from disrouter.agents import ScriptedAgent
 from disrouter.agents.faults import FaultError
 from disrouter.config import load
-from disrouter.engines import Placement, engine_of
-from disrouter.engines.processes_of import descendants
 from disrouter.engines.ray_app import agent as application
 from disrouter.engines.ray_app import application_name
 from disrouter.errors import ContextError, RunError
 from disrouter.evaluation.suites import suite_of
 from disrouter.evaluation.traces import trace_line
 from disrouter.network import Network
-from disrouter.types import Agent, Query, Request
 from disrouter.utility import BALANCE
 
 pytestmark = [
@@ -41,58 +36,6 @@ pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: make test-ray"),
     pytest.mark.filterwarnings("ignore"),  # what Ray's own code does is not ours to mend
 ]
-
-T = TypeVar("T")
-TESTS = Path(__file__).parents[1]
-LIGHT = Placement(cpus=0.1)
-
-
-class Cluster:
-    """A cluster of this process; agents are hosted on it as tests need them."""
-
-    def __init__(self) -> None:
-        self.read: Callable[[], Any] = lambda: (Network("idle", [ScriptedAgent("idle")]), {})
-        engine = engine_of("ray")
-        assert engine is not None
-        self._open = ExitStack()
-        self.hosted = self._open.enter_context(engine.hosting(lambda: self.read()))
-
-    def host(self, agents: Sequence[Agent], placement: Placement = LIGHT) -> Network:
-        network = Network("on-ray", list(agents))
-        self.read = lambda: (network, {agent.card.name: placement for agent in agents})
-        return self.hosted()
-
-    def ask(self, network: Network, work: Callable[[], Awaitable[T]]) -> T:
-        """Run something in an event loop of its own, and let go of that loop's connections."""
-
-        async def run() -> T:
-            try:
-                return await work()
-            finally:
-                for agent in network.agents.values():
-                    if handles := getattr(agent, "_handles", None):
-                        await handles.aclose()
-
-        return asyncio.run(run())
-
-    def close(self) -> None:
-        self._open.close()
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
-        made = Cluster()
-        before = descendants(os.getpid())
-        yield made
-        made.close()
-        assert [process.name for process in before if process.alive] == []
-
-
-def query(name: str, deadline: float | None = None) -> Query:
-    request = None if deadline is None else Request(body={}, streaming=True, deadline=time.monotonic() + deadline)
-    return replace(Query.from_text("2 + 2 ?", id=name), request=request)
 
 
 def appears(path: Path, seconds: float = 20.0) -> bool:

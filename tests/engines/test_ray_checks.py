@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from disrouter.engines.ray_checks import FLAGS, Found, Node, inspect, judge, prepare, require_address
+from disrouter.engines.ray_checks import FLAGS, Found, Node, inspect, judge, prepare, require_address, require_version
 from disrouter.errors import ConfigError, MissingExtraError, RunError, UsageError
 
 GOOD = Node(address="10.0.0.2", ray="2.60.0", flags=FLAGS, token=True)
@@ -68,39 +68,53 @@ def test_a_cluster_without_machines_is_refused() -> None:
 def test_our_own_cluster_gets_a_token_and_both_flags() -> None:
     environment: dict[str, str] = {}
 
-    prepare(joining=False, environment=environment, imported=False)
+    prepare(joining=False, serving=True, environment=environment, imported=False)
 
     assert environment["RAY_AUTH_MODE"] == "token"
     assert len(environment["RAY_AUTH_TOKEN"]) == 64
     assert {name: environment[name] for name in FLAGS} == FLAGS
     other: dict[str, str] = {}
-    prepare(joining=False, environment=other, imported=False)
+    prepare(joining=False, serving=True, environment=other, imported=False)
     assert other["RAY_AUTH_TOKEN"] != environment["RAY_AUTH_TOKEN"]
+
+
+def test_replicas_that_people_wait_for_run_beside_other_programs_and_work_behind_them() -> None:
+    serving: dict[str, str] = {}
+    chosen = {"RAY_worker_niceness": "5"}
+    working: dict[str, str] = {}
+
+    prepare(joining=False, serving=True, environment=serving, imported=False)
+    prepare(joining=False, serving=True, environment=chosen, imported=False)
+    prepare(joining=False, serving=False, environment=working, imported=False)
+
+    assert serving["RAY_worker_niceness"] == "0"
+    assert chosen["RAY_worker_niceness"] == "5"
+    assert "RAY_worker_niceness" not in working
 
 
 def test_a_token_that_is_given_is_kept() -> None:
     environment = {"RAY_AUTH_TOKEN": "given"}
 
-    prepare(joining=True, environment=environment, imported=False)
+    prepare(joining=True, serving=True, environment=environment, imported=False)
 
     assert environment["RAY_AUTH_TOKEN"] == "given"
 
 
 def test_authentication_that_is_switched_off_is_refused() -> None:
     with pytest.raises(UsageError, match="RAY_AUTH_MODE is 'disabled'"):
-        prepare(joining=False, environment={"RAY_AUTH_MODE": "disabled"}, imported=False)
+        prepare(joining=False, serving=True, environment={"RAY_AUTH_MODE": "disabled"}, imported=False)
 
 
 def test_ray_that_was_imported_without_a_token_is_too_late() -> None:
     with pytest.raises(UsageError, match="imported before"):
-        prepare(joining=False, environment={}, imported=True)
+        prepare(joining=False, serving=True, environment={}, imported=True)
 
 
 def test_a_cluster_is_not_joined_without_its_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
     with pytest.raises(UsageError, match="No token of the cluster is known"):
-        prepare(joining=True, environment={}, imported=False)
+        prepare(joining=True, serving=True, environment={}, imported=False)
 
 
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:6379", "head.internal:6379", "[::1]:6379"])
@@ -141,3 +155,14 @@ def test_half_a_cluster_is_given_up_on(patience: float) -> None:
         assert "nobody answered in 2 seconds" in str(error.value)
     else:
         assert error.value.hint == "pip install 'disrouter[ray]'"
+
+
+@pytest.mark.parametrize("version", ["2.9.3", "2.55.1", "1.13.0"])
+def test_a_ray_here_that_does_not_know_the_flags_is_refused(version: str) -> None:
+    with pytest.raises(ConfigError, match=f"Ray {version} is installed here, and serving needs 2.56 or newer"):
+        require_version(version)
+
+
+@pytest.mark.parametrize("version", ["2.56.0", "2.60.0", "3.0.0rc1"])
+def test_a_ray_here_that_knows_them_is_not(version: str) -> None:
+    require_version(version)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from copy import copy
 from typing import Any
 
 import pytest
 
 from disrouter.agents import ScriptedAgent
 from disrouter.agents.faults import FaultError
+from disrouter.engines.batches import MOST
 from disrouter.engines.ray_agent import HandleTransport, RayAgent
 from disrouter.engines.ray_replica import Replica
 from disrouter.errors import ContextError
@@ -42,21 +44,21 @@ class Response:
 class Handle:
     """Calls a real replica in this process, and remembers how it was called."""
 
-    is_initialized = False
-
     def __init__(self, replica: Any) -> None:
         self.replica = replica
         self.calls: list[dict[str, Any]] = []
         self.responses: list[Response] = []
         self._options: dict[str, Any] = {}
+        self._first = self
 
     def options(self, **options: Any) -> Handle:
-        self._options = options
-        return self
+        other = copy(self)  # it shares what is remembered, and goes to the replica of the first one
+        other._options = {**self._options, **options}
+        return other
 
     def remote(self, *values: Any) -> Response:
         self.calls.append(dict(self._options))
-        self.responses.append(Response(getattr(self.replica, self._options["method_name"])(*values)))
+        self.responses.append(Response(getattr(self._first.replica, self._options["method_name"])(*values)))
         return self.responses[-1]
 
 
@@ -213,7 +215,7 @@ async def test_a_long_answer_crosses_in_few_messages() -> None:
     pieces = [piece async for piece in far.answer(query(), BALANCE, None, Sampling())]
 
     assert "".join(piece for piece in pieces if isinstance(piece, str)) == "word " * 100
-    assert crossed <= 1 + 100 / 8 + 1
+    assert crossed <= 1 + 100 / MOST + 1
 
 
 class RayActorError(Exception):
@@ -287,3 +289,21 @@ async def test_every_event_loop_has_a_handle_of_its_own() -> None:
     await far.look(query(), BALANCE)
 
     assert len(made) == 3
+
+
+async def test_a_handle_is_made_ready_once_for_each_kind_of_call() -> None:
+    agent = ScriptedAgent("small")
+    replica = await replica_of(agent)
+    readied: list[dict[str, Any]] = []
+
+    class Counting(Handle):
+        def options(self, **options: Any) -> Handle:
+            readied.append(options)
+            return super().options(**options)
+
+    far = hosted(agent, Counting(replica))
+    for _ in range(3):
+        await far.look(query(), BALANCE)
+        await anext(aiter(far.answer(query(), BALANCE, None, Sampling())))
+
+    assert [(options["method_name"], options["stream"]) for options in readied] == [("look", False), ("answer", True)]

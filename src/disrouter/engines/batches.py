@@ -11,7 +11,7 @@ __all__ = ["MOST", "SECONDS", "batches"]
 
 T = TypeVar("T")
 
-MOST = 8
+MOST = 32
 """Pieces that go together at most."""
 
 SECONDS = 0.02

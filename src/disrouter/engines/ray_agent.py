@@ -24,6 +24,9 @@ T = TypeVar("T")
 LONGEST = 3600.0
 """Seconds that a call without a deadline may take."""
 
+_PLAIN = {"request_serialization": "pickle", "response_serialization": "pickle"}
+"""What crosses is JSON values and, when a call fails, an exception: nothing that Ray's slower pickler is needed for."""
+
 RELEASING = 0.25
 """Seconds in which looks that are let go of are collected: each message to a replica costs about what a look costs."""
 
@@ -43,7 +46,7 @@ class HandleTransport:
         self.patience = patience
         self.several = several
         self._handle = handle
-        self._handles: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
+        self._handles: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, bool], Any]] = WeakKeyDictionary()
 
     async def look(self, call: dict[str, Any], query: Query) -> Any:
         """Return the look of a call.
@@ -93,23 +96,27 @@ class HandleTransport:
 
     async def aclose(self) -> None:
         """Let go of the connections of this event loop."""
-        handle = self._handles.pop(asyncio.get_running_loop(), None)
-        if handle is not None and handle.is_initialized:
+        handles = self._handles.pop(asyncio.get_running_loop(), {})
+        for handle in list(handles.values())[:1]:  # all of them share one router
             with suppress(Exception):  # the cluster may be gone before us
                 await handle.shutdown_async()
 
     def _call(self, method: str, replica: str | None, *values: Any, stream: bool = False) -> Any:
-        loop = asyncio.get_running_loop()
-        handle = self._handles.get(loop)
-        if handle is None:
-            handle = self._handles[loop] = self._handle()
-        options: dict[str, Any] = {"method_name": method, "stream": stream}
-        if replica and self.several:
-            options["session_id"] = replica
+        session = replica if replica and self.several else None
         try:
-            return handle.options(**options).remote(*values)
+            return self._handle_for(method, stream, session).remote(*values)
         except Exception as error:  # on purpose: Ray's errors have no common base, and each is this agent's fault
             raise fault_of(error, self.name) from error
+
+    def _handle_for(self, method: str, stream: bool, session: str | None) -> Any:
+        """Return a handle of this event loop for one kind of call, made once where no replica is named."""
+        loop = asyncio.get_running_loop()
+        handles = self._handles.setdefault(loop, {})
+        if (method, stream) not in handles:
+            first = next(iter(handles.values()), None) or self._handle()
+            handles[method, stream] = first.options(method_name=method, stream=stream, **_PLAIN)
+        handle = handles[method, stream]
+        return handle if session is None else handle.options(session_id=session)
 
     async def _within(self, step: Awaitable[T], seconds: float, response: Any, *, begun: bool = False) -> T:
         """Wait for a step of a call; whoever gives up on it ends the call."""

@@ -21,13 +21,15 @@ from typing import Any
 
 from disrouter.errors import ConfigError, MissingExtraError, RunError, UsageError
 
-__all__ = ["FLAGS", "Found", "Node", "inspect", "judge", "prepare", "require_address"]
+__all__ = ["FLAGS", "Found", "Node", "inspect", "judge", "prepare", "require_address", "require_version"]
 
 FLAGS = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
 """Without the first a hop takes several times as long; with the second no HTTP proxy of Serve's own is started."""
 
 NEEDED = (2, 56)
 """The first Ray that knows both flags."""
+
+_NEEDED = ".".join(map(str, NEEDED))
 
 PATIENCE = 40.0
 """Seconds that a cluster has to say what it is."""
@@ -77,11 +79,27 @@ def require_address(address: str) -> None:
         raise UsageError(f"--ray-address {address} is no address of a cluster.", hint="give host:port, or auto")
 
 
-def prepare(*, joining: bool, environment: dict[str, str] | None = None, imported: bool | None = None) -> None:
+def require_version(version: str) -> None:
+    """Do nothing if the Ray that is installed here can serve.
+
+    Raises:
+        ConfigError: It is too old: what it does not know of is left out without a word.
+    """
+    if _version(version) < NEEDED:
+        raise ConfigError(
+            f"Ray {version} is installed here, and serving needs {_NEEDED} or newer.",
+            hint="pip install --upgrade 'disrouter[ray]'",
+        )
+
+
+def prepare(
+    *, joining: bool, serving: bool, environment: dict[str, str] | None = None, imported: bool | None = None
+) -> None:
     """Set what Ray reads when it is imported: token authentication, both flags, no statistics to anybody.
 
     Args:
         joining: Whether a cluster is there already, whose token must be known.
+        serving: Whether it shall serve agents, and not only work something off.
         environment: Changed in place; that of this process by default.
         imported: Whether Ray has been imported.
 
@@ -109,6 +127,8 @@ def prepare(*, joining: bool, environment: dict[str, str] | None = None, importe
     env["RAY_AUTH_MODE"] = "token"
     if not joining and not has_token:
         env["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if serving:  # somebody waits for replicas: Ray would have every other program of the machine run before them
+        env.setdefault("RAY_worker_niceness", "0")
     env.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     env.update(FLAGS)
 
@@ -170,7 +190,7 @@ def _problems(found: Found, *, serving: bool) -> Iterator[str]:
         if not serving:
             continue
         if _version(node.ray) < NEEDED:
-            yield f"{node.address} runs Ray {node.ray}, and serving needs {'.'.join(map(str, NEEDED))} or newer"
+            yield f"{node.address} runs Ray {node.ray}, and serving needs {_NEEDED} or newer"
             continue
         missing = [name for name, value in FLAGS.items() if node.flags.get(name) != value]
         if missing:

@@ -12,12 +12,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from disrouter.engines.processes_of import descendants, ended
-from disrouter.engines.ray_checks import inspect, judge, prepare, require_address
+from disrouter.engines.ray_checks import inspect, judge, prepare, require_address, require_version
 from disrouter.errors import MissingExtraError, RunError
 
 __all__ = ["connected"]
@@ -40,7 +41,7 @@ def connected(address: str | None, *, serving: bool, cores: int = 0) -> Iterator
     Raises:
         MissingExtraError: Ray is not installed.
         UsageError: The address is none, or authentication is switched off.
-        ConfigError: The cluster is not safe, or lacks what serving needs.
+        ConfigError: The cluster is not safe, or it or the Ray that is installed here lacks what serving needs.
         RunError: It cannot be reached or started.
     """
     ray = sys.modules.get("ray")
@@ -51,7 +52,9 @@ def connected(address: str | None, *, serving: bool, cores: int = 0) -> Iterator
         require_address(address)
     if find_spec("ray") is None:
         raise MissingExtraError.of("The engine 'ray'", "ray")
-    prepare(joining=address is not None)
+    if serving:
+        require_version(version("ray"))
+    prepare(joining=address is not None, serving=serving)
     if address is not None:
         judge(inspect(address), serving=serving)
     ray = import_module("ray")

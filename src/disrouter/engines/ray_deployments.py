@@ -42,6 +42,11 @@ ATTEMPTS = 2
 
 DEPLOYMENT = "agent"
 
+ROUTER = "disrouter.engines.ray_router.StickyRouter"
+
+QUIET = {"log_level": "ERROR", "enable_access_log": False}
+"""A line for every call would take a tenth of it."""
+
 SCALING = {
     "upscale_delay_s": 2.0,
     "downscale_delay_s": 20.0,
@@ -65,6 +70,7 @@ class Deployments:
 
     def __init__(self, *, patience: float = START) -> None:
         from ray import serve
+        from ray.serve.context import _get_global_client
 
         self._serve: Any = serve
         self._patience = patience
@@ -73,7 +79,8 @@ class Deployments:
         self._lock = Lock()
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         # No HTTP of Serve's own: whoever asks comes through the gateway.
-        serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR", "enable_access_log": False})
+        serve.start(proxy_location="Disabled", logging_config=QUIET)
+        self._client: Any = _get_global_client()
 
     def host(self, network: Network, placements: Mapping[str, Placement]) -> Network:
         """Return a network whose placed agents run on the cluster; the others stay as they are.
@@ -107,7 +114,7 @@ class Deployments:
     def _given(self, network: Network, placements: Mapping[str, Placement]) -> dict[str, str]:
         """Return the applications of agents that the cluster was started with; they are used and left alone."""
         named = {name: application_name(network.name, name) for name in placements}
-        running = self._serve.status().applications
+        running = self._statuses()
         return {name: app for name, app in named.items() if app in running}
 
     def _agent(self, agent: Agent, app: str, placement: Placement) -> RayAgent:
@@ -167,21 +174,28 @@ class Deployments:
         Raises:
             RunError: One of them cannot.
         """
-        found = self._serve.status().applications
+        found = self._statuses()
         for app, (agent, _) in apps.items():
-            if app in found and str(found[app].status.value) in ("DEPLOY_FAILED", "UNHEALTHY"):
+            if app in found and _word(found[app]) in ("DEPLOY_FAILED", "UNHEALTHY"):
                 raise RunError(
                     f"Agent '{agent.card.name}' cannot be started on the cluster: {self._message(app)}",
                     hint="models must be in the same place on every machine, and so must this package",
                 )
-        return [app for app in apps if app not in found or str(found[app].status.value) != "RUNNING"]
+        return [app for app in apps if app not in found or _word(found[app]) != "RUNNING"]
+
+    def _statuses(self) -> dict[str, Any]:
+        """Return what the cluster says of every application.
+
+        ``serve.status()`` says the same, and packs the router of each deployment anew: many times the work.
+        """
+        return {status.name: status for status in self._client.list_serve_statuses()}
 
     def _message(self, app: str) -> str:
         """Return what Serve says of an application, as one line."""
-        status = self._serve.status().applications.get(app)
+        status = self._statuses().get(app)
         if status is None:
             return ""
-        said = [status.message, *(deployment.message for deployment in status.deployments.values())]
+        said = [status.app_status.message, *(one.message for one in status.deployment_statuses)]
         lines = [line.strip() for text in said for line in text.splitlines() if line.strip()]
         # The last line of a traceback says what went wrong.
         telling = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)] or lines
@@ -198,8 +212,6 @@ def application_of(agent: Agent, placement: Placement) -> Any:
     from ray import serve
 
     bound = _deployment_of(agent, placement).bind(_runner(agent, placement))
-    if placement.copies == 1:
-        return bound
     # With its proxy Serve takes no choice of ours between the copies of what HTTP comes in through. So nothing comes
     # in through this one, which has no copy and no process.
     closed = {"min_replicas": 0, "initial_replicas": 0, "max_replicas": 1}
@@ -215,6 +227,11 @@ def _runner(agent: Agent, placement: Placement) -> Agent:
 
     assert isinstance(agent, TransformersAgent)  # checked when the network file is read
     return VllmAgent(agent)
+
+
+def _word(status: Any) -> str:
+    """Return the state of an application, in Serve's word."""
+    return str(status.app_status.status.value)
 
 
 class _Closed:
@@ -234,10 +251,6 @@ def _deployment_of(agent: Agent, placement: Placement) -> Any:
     if placement.copies > placement.replicas:
         scaling = {"min_replicas": placement.replicas, "max_replicas": placement.copies}
         options = {"autoscaling_config": {**scaling, **SCALING, "target_ongoing_requests": max(1.0, ongoing / 2)}}
-    if placement.copies > 1:
-        options["request_router_config"] = RequestRouterConfig(
-            request_router_class="disrouter.engines.ray_router.StickyRouter"
-        )
     return serve.deployment(
         Replica,
         name=DEPLOYMENT,
@@ -249,6 +262,8 @@ def _deployment_of(agent: Agent, placement: Placement) -> Any:
         graceful_shutdown_wait_loop_s=0.2,
         health_check_period_s=2.0,
         health_check_timeout_s=30.0,
+        logging_config=QUIET,
+        request_router_config=RequestRouterConfig(request_router_class=ROUTER),
         **options,
     )
 
