@@ -1,8 +1,8 @@
 """The lab's models in this process under load, and what the plan says of it: measured in parts, reported from a file.
 
 The first part measures every query alone, and in one short calibration how much longer things take with four at work.
-Every further part is one load: how fast the machine is, then open arrivals, then how fast the machine is now. A part
-lasts below a minute, so that a machine can be kept quiet for it. Nothing is fitted on the runs that are predicted.
+Every further part is one load: how fast the machine is, then open arrivals, then how fast the machine is now. Parts are
+short, so that a machine can be kept quiet for them. Nothing is fitted on the runs that are predicted.
 
 Arrivals are drawn until they are typical: of forty draws the one whose p95 is predicted to be nearest to that of
 endless arrivals, since near capacity luck alone makes the p95 of a minute half as long or twice as long.
@@ -13,23 +13,38 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from plan_loads import EFFORT, Ask, Numbers, Seen, closed_loop, open_loop, replayed
 
+from disrouter.agents import transformers
+from disrouter.agents.turns import take_turn
 from disrouter.config import load as load_network
 from disrouter.evaluation.suites import suite_of
 from disrouter.evaluation.traces import trace_to_json
 from disrouter.gateway.service import Service
 from disrouter.network import Network
-from disrouter.planning import Effort, Load, Site, Slowdown, Workload, site_of, trial
+from disrouter.planning import (
+    TAKING_TURNS,
+    Effort,
+    Load,
+    Route,
+    Site,
+    Slowdown,
+    Visit,
+    Workload,
+    site_of,
+    trial,
+)
 from disrouter.planning.exports import workload_of_traces
 from disrouter.planning.measures import Measured
 from disrouter.types import Query
+
+T = TypeVar("T")
 
 DIFFERENT = 200
 """Queries of the lab; each is measured alone once."""
@@ -38,7 +53,7 @@ FIRST = 40
 """Of them tell how fast the machine is just now."""
 
 AT_WORK, ROUNDS = 4, 3
-STEADY = 0.05
+STEADY = 0.1
 """Speeds before and after a load that differ by more are of no steady machine: such a part is not counted."""
 
 CUTS = (0.5, 0.95, 0.99)
@@ -54,6 +69,24 @@ class Process:
         self.network = load_network("lab")
         self.service = Service(self.network)
         self.queries = suite_of("lab").queries("in", 7, DIFFERENT)
+        self.visits: dict[str, dict[tuple[str, str], list[Any]]] = {}
+        """Seconds of turns, and how many there were, by query and visit."""
+        transformers.take_turn = self._timed  # type: ignore[attr-defined,assignment]  # to see the turns
+
+    async def _timed(self, device: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        query = next(value.id for value in args if isinstance(value, Query))
+        visit = function.__self__.card.name, "look" if function.__name__ == "_look" else "answer"  # type: ignore[attr-defined]
+
+        def timed() -> T:
+            began = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                found = self.visits.setdefault(query, {}).setdefault(visit, [0.0, 0])
+                found[0] += time.perf_counter() - began
+                found[1] += 1
+
+        return await take_turn(device, timed)
 
     def asking(self, places: Sequence[int], kept: list[dict[str, Any]]) -> Ask:
         """Return how a query of a number is sent; what became of it is kept."""
@@ -61,8 +94,9 @@ class Process:
         async def ask(number: int) -> bool:
             query, came, began = self.queries[places[number]], time.time(), time.perf_counter()
             trace = await self.service.network.route(Query(id=f"{query.id}-{number}", messages=query.messages))
-            seconds = time.perf_counter() - began
-            kept.append({**trace_to_json(trace, timings=True), "time": came, "whole": seconds})
+            seconds, visits = time.perf_counter() - began, self.visits.pop(f"{query.id}-{number}")
+            kept.append({**trace_to_json(trace, timings=True), "time": came, "whole": seconds, "number": number})
+            kept[-1]["visits"] = [[*visit, *found] for visit, found in visits.items()]
             return trace.answer is not None
 
         return ask
@@ -80,18 +114,23 @@ async def measure(file: Path, loads: Sequence[float], seconds: float) -> None:
     if not file.is_file():
         append(file, await _alone(process))
         return
-    base = Base(read(file)[0], process.network)
-    for share in loads:
-        made = 1 + sum(part.get("load") == share for part in read(file))
-        gaps, places = base.typical(share, seconds, seed=1000 * made + round(100 * share))
-        before = await process.speed()
+    base, parts = Base(read(file)[0], process.network), read(file)
+    drawn = [base.typical(share, seconds, seed=1000 * len(parts) + n) for n, share in enumerate(loads)]
+    before = await process.speed()
+    for share, (gaps, places) in zip(loads, drawn, strict=True):
         qps = share * base.bears * before / base.first
-        seen = await open_loop(process.asking(places, []), gaps / qps)
+        kept: list[dict[str, Any]] = []
+        seen = await open_loop(process.asking(places, kept), gaps / qps)
         after = await process.speed()
-        part = {"load": share, "qps": qps, "before": before, "after": after, "places": places}
+        visits = [trace["visits"] for trace in sorted(kept, key=lambda trace: trace["number"])]
+        part = {"load": share, "qps": qps, "before": before, "after": after, "places": places, "visits": visits}
         append(file, {**part, "due": seen.due.tolist(), "took": [None if t != t else t for t in seen.took.tolist()]})
         steady = "" if abs(after / before - 1) <= STEADY else ": NOT STEADY, not counted"
-        print(f"{share}: {len(places)} queries, {before:.2f} answers a second alone before, {after:.2f} after{steady}")
+        print(
+            f"{share}: {len(places)} queries, {before:.2f} answers a second alone before, {after:.2f} after{steady}",
+            flush=True,
+        )
+        before = after
 
 
 async def _alone(process: Process) -> dict[str, Any]:
@@ -136,6 +175,15 @@ class Base:
         routes = tuple(replace(self.workload.routes[place], time=at) for at, place in zip(due, places, strict=True))
         return replayed(self.site, slower(replace(self.workload, routes=routes), 1 / speed)).end
 
+    def turns(self, due: Sequence[float], visits: Sequence[Sequence[Any]]) -> Numbers:
+        """Return the seconds of queries whose every visit took so long, in so many turns: what queueing makes of it."""
+        routes = tuple(
+            Route(visits=tuple(Visit(agent, step, work, 0.0, turns) for agent, step, work, turns in some), time=at)
+            for at, some in zip(due, visits, strict=True)
+        )
+        hosts = tuple(replace(host, slowdown=TAKING_TURNS, turn=0.0) for host in self.site.hosts)
+        return replayed(replace(self.site, hosts=hosts), replace(self.workload, routes=routes)).end
+
     def typical(self, share: float, seconds: float, seed: int) -> tuple[Numbers, list[int]]:
         """Return gaps, of mean 1, and queries whose p95 is that of a load in the long run."""
         qps = share * self.bears
@@ -146,6 +194,7 @@ class Base:
         for draw in range(DRAWS if share < 1 else 1):
             random = np.random.default_rng([seed, draw])
             gaps, places = random.exponential(1.0, count), random.integers(DIFFERENT, size=count).tolist()
+            gaps *= count / gaps.sum()
             end = self.same((np.cumsum(gaps) / qps).tolist(), places)
             found.append((abs(np.log(np.nanquantile(end, 0.95) / long.p95)), gaps, places))
         _, gaps, places = min(found, key=lambda one: one[0])
@@ -172,35 +221,42 @@ def report(file: Path) -> Iterator[str]:
     runs = [part for part in parts[1:] if abs(part["after"] / part["before"] - 1) <= STEADY]
     yield f"{len(parts) - 1 - len(runs)} of {len(parts) - 1} parts are not counted: the machine was not steady"
     yield (
-        "load     q/s  queries | measured p50   p95 [95 %]              p99 | same arrivals: p50, p95, p99"
-        "              | from the load: p50, p95, p99              | answers/s: measured, predicted"
+        "load  queries  answers/s            p50     p95 [95 % interval]          p99\n"
+        "A: the same arrivals.  B: the same arrivals, with the turns of the run itself.  C: from the load alone."
     )
     for share in sorted({run["load"] for run in runs}):
-        yield _row(base, [run for run in runs if run["load"] == share])
+        yield from _rows(base, [run for run in runs if run["load"] == share])
 
 
-def _row(base: Base, runs: Sequence[dict[str, Any]]) -> str:
+def _rows(base: Base, runs: Sequence[dict[str, Any]]) -> Iterator[str]:
     seen = [Seen(np.array(run["due"]), np.array(run["took"], dtype=np.float64)) for run in runs]
     speeds = [(run["before"] + run["after"]) / 2 / base.first for run in runs]
-    same = [
-        Seen(np.array(run["due"]), base.same(run["due"], run["places"], speed))
-        for run, speed in zip(runs, speeds, strict=True)
-    ]
-    qps = float(np.mean([run["qps"] for run in runs]))
-    long = base.trial(qps, float(np.mean(speeds))).end
-    assert long is not None
-    real, again = (np.quantile(np.concatenate([one.seconds for one in some]), CUTS) for some in (seen, same))
-    low, high = _interval(seen)
-    rate, said = (float(np.mean([one.rate for one in some])) for some in (seen, same))
-
-    def held(values: Sequence[float]) -> str:
-        return "  ".join(f"{value:6.3f} {value / at - 1:+4.0%}" for value, at in zip(values, real, strict=True))
-
-    return (
-        f"{runs[0]['load']:4.1f} {qps:7.2f} {sum(len(one.due) for one in seen):8} | {real[0]:8.3f} {real[1]:7.3f} "
-        f"[{low:.3f}, {high:.3f}] {real[2]:7.3f} | {held(again.tolist())} | "
-        f"{held((long.p50, long.p95, long.p99))} | {rate:5.2f} {said:5.2f} {said / rate - 1:+.0%}"
+    same, turns = (
+        [Seen(one.due, end) for one, end in zip(seen, ends, strict=True)]
+        for ends in (
+            [base.same(run["due"], run["places"], speed) for run, speed in zip(runs, speeds, strict=True)],
+            [base.turns(run["due"], run["visits"]) for run in runs],
+        )
     )
+    qps = float(np.mean([run["qps"] for run in runs]))
+    load = base.trial(qps, float(np.mean(speeds)))
+    assert load.end is not None
+    real, rate = _of(seen)
+    low, high = _interval(seen)
+    yield (
+        f"{runs[0]['load']:4.2f} {sum(len(one.due) for one in seen):8} {rate:8.2f}     measured {real[0]:7.3f} "
+        f"{real[1]:7.3f} [{low:.3f}, {high:.3f}] {real[2]:7.3f}"
+    )
+    said = {"A": _of(same), "B": _of(turns), "C": ([load.end.p50, load.end.p95, load.end.p99], load.answered)}
+    for name, (cuts, answered) in said.items():
+        errors = "   ".join(f"{cut:7.3f} {cut / at - 1:+5.0%}" for cut, at in zip(cuts, real, strict=True))
+        yield f"            {name} {answered:8.2f} {answered / rate - 1:+5.0%}        {errors}"
+
+
+def _of(runs: Sequence[Seen]) -> tuple[list[float], float]:
+    """Return the quantiles of runs, and answers a second while queries came."""
+    seconds = np.concatenate([run.seconds for run in runs])
+    return np.quantile(seconds, CUTS).tolist(), float(np.mean([run.rate for run in runs]))
 
 
 def _interval(runs: Sequence[Seen]) -> tuple[float, float]:
