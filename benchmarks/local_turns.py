@@ -11,14 +11,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from statistics import median
 from typing import Any, TypeVar
 
 from plan_loads import closed_loop
 
 from disrouter.agents import transformers
-from disrouter.agents.turns import TURN_SECONDS, take_turn
+from disrouter.agents.turns import TURN_SECONDS, take_turn, take_turns
 from disrouter.config import load as load_network
 from disrouter.evaluation.suites import suite_of
 from disrouter.evaluation.traces import trace_line
@@ -33,7 +33,18 @@ async def any_thread(device: str, function: Callable[..., T], /, *args: Any, **k
     return await asyncio.to_thread(function, *args, **kwargs)
 
 
-WAYS = {"a thread for each token": (any_thread, 0.0), "turns on one thread": (take_turn, TURN_SECONDS)}
+async def any_threads(device: str, function: Callable[[], tuple[T, bool]]) -> AsyncGenerator[T, None]:
+    """Yield what a function returns, each time on any free thread."""
+    last = False
+    while not last:
+        value, last = await asyncio.to_thread(function)
+        yield value
+
+
+WAYS: dict[str, Any] = {
+    "a thread for each token": (any_thread, any_threads, 0.0),
+    "turns on one thread": (take_turn, take_turns, TURN_SECONDS),
+}
 
 
 async def compare(queries: int, rounds: int) -> None:
@@ -46,8 +57,8 @@ async def compare(queries: int, rounds: int) -> None:
     lines: dict[tuple[str, int], set[str]] = {(way, n): set() for way in WAYS for n in range(queries)}
     for _ in range(rounds):
         for workers in WORKERS:
-            for way, (how, turn) in WAYS.items():
-                transformers.take_turn, transformers.TURN_SECONDS = how, turn  # type: ignore[attr-defined,assignment]
+            for way, ways in WAYS.items():
+                transformers.take_turn, transformers.take_turns, transformers.TURN_SECONDS = ways  # type: ignore
 
                 async def ask(number: int, way: str = way) -> bool:
                     trace = await service.network.route(asked[number])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +16,18 @@ from numpy.typing import NDArray
 from disrouter.planning import Effort, Site, Workload
 from disrouter.planning.simulation import Passed, simulate
 
-__all__ = ["EFFORT", "Ask", "Numbers", "Seen", "closed_loop", "open_loop", "poisson", "replayed"]
+__all__ = [
+    "EFFORT",
+    "Ask",
+    "Numbers",
+    "Seen",
+    "append",
+    "closed_loop",
+    "open_loop",
+    "poisson",
+    "read",
+    "replayed",
+]
 
 EFFORT = Effort(20_000, 5)
 
@@ -93,3 +107,14 @@ def replayed(site: Site, workload: Workload) -> Passed:
     gaps = np.diff(times, prepend=times[0])
     ones = {host.name: 1 for host in site.hosts}
     return simulate(site, ones, workload, gaps, np.random.default_rng(0), in_order=True)
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """Return the parts so far, the one without load first."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def append(file: Path, part: dict[str, Any]) -> None:
+    """Keep one more part."""
+    with file.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(part) + "\n")

@@ -11,8 +11,9 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from disrouter.agents.devices import pick_device
 from disrouter.agents.folders import check_model_folder
-from disrouter.agents.turns import TURN_SECONDS, take_turn
+from disrouter.agents.turns import TURN_SECONDS, take_turn, take_turns
 from disrouter.errors import AgentError, ContextError, MissingExtraError
 from disrouter.types import AgentCard, Completion, Look, Query, Sampling, Scenario
 
@@ -133,13 +134,11 @@ class TransformersAgent:
         device = await self._device()
         stream = await take_turn(device, self._open, query, scenario, look, sampling)
         try:
-            done = False
-            while not done:
-                # The first word is not held back for those that come in the same turn.
-                deltas, done = await take_turn(device, self._go_on, stream, query, left, one=first is None)
-                for delta in deltas:
-                    first = first or time.perf_counter() - start
-                    yield delta
+            async with aclosing(take_turns(device, partial(self._go_on, stream, query, left))) as turns:
+                async for deltas in turns:
+                    for delta in deltas:
+                        first = first or time.perf_counter() - start
+                        yield delta
         finally:
             left.set()
         seconds = time.perf_counter() - start
@@ -245,15 +244,18 @@ class TransformersAgent:
         with self._running(query) as runtime:
             return runtime.open(query, scenario, look, sampling)
 
-    def _go_on(self, stream: Stream, query: Query, left: threading.Event, *, one: bool) -> tuple[list[str], bool]:
-        """Decode for one turn, or until the first word, and return what that adds and whether the answer has ended."""
+    def _go_on(self, stream: Stream, query: Query, left: threading.Event) -> tuple[list[str], bool]:
+        """Decode for one turn and return what that adds and whether the answer has ended.
+
+        The first word ends a turn, so that it is not held back for those that would come in the same one.
+        """
         deltas: list[str] = []
-        until = time.perf_counter() + TURN_SECONDS
+        one, until = not stream.begun, time.perf_counter() + TURN_SECONDS
         with self._running(query):
             while not (stream.done or left.is_set()):
                 if delta := stream.next():
                     deltas.append(delta)
-                if (one and deltas) or time.perf_counter() >= until:
+                if (one and stream.begun) or time.perf_counter() >= until:
                     break
             return deltas, stream.done
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-__all__ = ["TURN_SECONDS", "take_turn"]
+__all__ = ["TURN_SECONDS", "take_turn", "take_turns"]
 
 TURN_SECONDS = 0.01
 """An answer that has gone on for so long lets others go on after the token it is at."""
@@ -36,6 +37,42 @@ async def take_turn(device: str, function: Callable[P, T], /, *args: P.args, **k
     """
     call = partial(copy_context().run, partial(function, *args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(_thread_of(device), call)
+
+
+async def take_turns(device: str, function: Callable[[], tuple[T, bool]]) -> AsyncGenerator[T, None]:
+    """Yield what a function returns turn by turn, until it says beside it that this was the last one.
+
+    The next turn is asked for at the end of one, not when somebody has read what came of it: the thread is never idle
+    in between. Whoever stops listening has no further turn.
+    """
+    loop, thread = asyncio.get_running_loop(), _thread_of(device)
+    made: asyncio.Queue[tuple[T, bool] | BaseException] = asyncio.Queue()
+    context, left = copy_context(), threading.Event()
+
+    def turn() -> None:
+        if left.is_set():
+            return
+        found: tuple[T, bool] | BaseException
+        try:
+            found = context.run(function)
+        except BaseException as error:  # whoever listens is told
+            found = error
+        with suppress(RuntimeError):  # the loop, or the thread, has ended: nobody listens
+            loop.call_soon_threadsafe(made.put_nowait, found)
+            if not isinstance(found, BaseException) and not found[1]:
+                thread.submit(turn)
+
+    thread.submit(turn)
+    try:
+        last = False
+        while not last:
+            found = await made.get()
+            if isinstance(found, BaseException):
+                raise found
+            value, last = found
+            yield value
+    finally:
+        left.set()
 
 
 def _thread_of(device: str) -> ThreadPoolExecutor:
