@@ -33,25 +33,27 @@ class Base:
 
     def __init__(self, part: dict[str, Any], network: Network) -> None:
         traces = [{**trace, "scenario": None, "alpha": 0.5} for trace in part["traces"]]
-        self.outside = sum(t["whole"] for t in traces) / sum(hop["seconds"] for t in traces for hop in t["hops"])
-        self.workload = replace(workload_of_traces(traces, network, source="the queries alone"), notes=())
-        one, many = (sum(1 / rate for rate in part["rates"][str(n)]) for n in (1, AT_WORK))
-        self.times = max(1.0, AT_WORK * many / one)
-        self.probe = typical_probe(part["probes"])
+        self.alone = replace(workload_of_traces(traces, network, source="the queries alone"), notes=())
+        """As traces tell it: every query alone."""
+        self.workload = replace(self.alone, routes=tuple(Route(visits=_visits(some)) for some in part["visits"]))
+        """As the turns of the calibration tell it."""
+        self.probe = typical_probe([seconds for _, seconds in part["probes"]])
+        self.idle = typical_probe(part["idle"])
         self.site: Site = site_of(network)
         (host,) = self.site.hosts
         self.host = host.name
-        work = self.outside * sum(self.workload.work(agent.name) for agent in host.agents)
-        self.bears = AT_WORK / self.times / work
+        self.bears: float = part["rate"]
         """Answers a second with four at work."""
 
-    def trial(self, qps: float, speed: float = 1.0, effort: Effort = EFFORT) -> Measured:
+    def trial(
+        self, qps: float, speed: float = 1.0, effort: Effort = EFFORT, workload: Workload | None = None
+    ) -> Measured:
         """Return what a load alone lets expect."""
-        load = Load(workload=slower(self.workload, 1 / speed), qps=qps)
+        load = Load(workload=slower(workload or self.workload, 1 / speed), qps=qps)
         return trial(self.site, {self.host: 1}, load, effort)
 
     def speed(self, part: dict[str, Any]) -> float:
-        """Return how fast the machine was under a load, against when every query was measured alone."""
+        """Return how fast the machine was under a load, against the calibration."""
         return self.probe / typical_probe([seconds for _, seconds in part["probes"]])
 
     def same(self, part: dict[str, Any]) -> Numbers:
@@ -63,7 +65,7 @@ class Base:
         """Return the seconds of queries whose every visit took as long as it did, in as many turns: what queueing
         makes of it.
         """
-        visits = [[Visit(name, step, work, 0.0, n) for name, step, work, n in some] for some in part["visits"]]
+        visits = [_visits(some) for some in part["visits"]]
         return self._replayed(visits, part, replace(self.site, hosts=(replace(self.site.hosts[0], turn=0.0),)))
 
     def _replayed(self, visits: Sequence[Sequence[Visit]], part: dict[str, Any], site: Site) -> Numbers:
@@ -95,6 +97,10 @@ class Base:
         return gaps, places
 
 
+def _visits(measured: Sequence[Any]) -> tuple[Visit, ...]:
+    return tuple(Visit(name, step, work, 0.0, turns) for name, step, work, turns in measured)
+
+
 def typical_probe(seconds: Sequence[float]) -> float:
     """Return how long probes take: the mean over their kinds of what half of them take."""
     return float(np.mean([np.median(seconds[kind :: len(PROBES)]) for kind in range(len(PROBES))]))
@@ -113,13 +119,15 @@ def report(file: Path) -> Iterator[str]:
     """Yield the lines of what was predicted and measured."""
     parts = read(file)
     base = Base(parts[0], load_network("lab"))
-    alone = base.trial(0.001).end
-    assert alone is not None
-    yield f"alone: p50 {alone.p50:.3f}, p95 {alone.p95:.3f} s; routing and waking up: {base.outside - 1:.1%} more"
-    yield f"four at work: everything takes {base.times:.2f} times as long; {base.bears:.2f} answers a second"
+    whole = [trace["whole"] for trace in parts[0]["traces"]]
+    turns = sum(visit.seconds for route in base.workload.routes for visit in route.visits)
+    p50, p95 = np.quantile(whole, (0.5, 0.95))
+    yield f"alone: p50 {p50:.3f}, p95 {p95:.3f} s, {len(whole) / sum(whole):.2f} answers a second"
+    yield f"four at work: {base.bears:.2f} answers a second; turns take {turns / sum(whole):.1%} of the time alone"
     yield (
         "load  queries  answers/s            p50     p95 [95 % interval]          p99\n"
-        "A: the same arrivals.  B: the same arrivals, with the turns of the run itself.  C: from the load alone."
+        "A: the same arrivals.  B: the same arrivals, with the turns of the run itself.  C: from the load.\n"
+        "D: from the load and the traces of the queries alone, without the calibration."
     )
     for share in sorted({part["load"] for part in parts[1:]}):
         yield from _rows(base, [part for part in parts[1:] if part["load"] == share])
@@ -130,21 +138,19 @@ def _rows(base: Base, runs: Sequence[dict[str, Any]]) -> Iterator[str]:
     same = [Seen(one.due, base.same(run)) for one, run in zip(seen, runs, strict=True)]
     turns = [Seen(one.due, base.turns(run)) for one, run in zip(seen, runs, strict=True)]
     share = [sum(s for _, s in run["probes"]) / run["due"][-1] for run in runs]
-    loads = [
-        base.trial(run["qps"], base.speed(run) * (1 - probes), Effort(20_000, 2))
-        for run, probes in zip(runs, share, strict=True)
-    ]
-    long = [[load.end.p50, load.end.p95, load.end.p99] for load in loads if load.end is not None]
+    speeds = [base.speed(run) * (1 - probes) for run, probes in zip(runs, share, strict=True)]
+    loads, traced = (
+        [base.trial(run["qps"], speed, Effort(20_000, 2), work) for run, speed in zip(runs, speeds, strict=True)]
+        for work in (base.workload, base.alone)
+    )
     borne = np.mean([run["qps"] / base.speed(run) / base.bears for run in runs])
     real, rate = _of(seen)
     low, high = _interval(seen)
     yield (
-        f"{runs[0]['load']:4.2f} ({borne:4.2f}) {sum(map(len, (one.due for one in seen))):6} {rate:8.2f}   "
-        f"measured {real[0]:7.3f} "
-        f"{real[1]:7.3f} [{low:.3f}, {high:.3f}] {real[2]:7.3f}"
+        f"{runs[0]['load']:4.2f} ({borne:4.2f}) {sum(len(one.due) for one in seen):6} {rate:8.2f}   "
+        f"measured {real[0]:7.3f} {real[1]:7.3f} [{low:.3f}, {high:.3f}] {real[2]:7.3f}"
     )
-    answered = float(np.mean([load.answered for load in loads]))
-    said = {"A": _of(same), "B": _of(turns), "C": (np.mean(long, axis=0).tolist(), answered)}
+    said = {"A": _of(same), "B": _of(turns), "C": _long(loads), "D": _long(traced)}
     for name, (cuts, answered) in said.items():
         errors = "   ".join(f"{cut:7.3f} {cut / at - 1:+5.0%}" for cut, at in zip(cuts, real, strict=True))
         yield f"            {name} {answered:8.2f} {answered / rate - 1:+5.0%}        {errors}"
@@ -154,6 +160,13 @@ def _of(runs: Sequence[Seen]) -> tuple[list[float], float]:
     """Return the quantiles of runs, and answers a second while queries came."""
     seconds = np.concatenate([run.seconds for run in runs])
     return np.quantile(seconds, CUTS).tolist(), float(np.mean([run.rate for run in runs]))
+
+
+def _long(loads: Sequence[Measured]) -> tuple[list[float], float]:
+    """Return the same of endless loads, the mean over the runs."""
+    ends = [load.end for load in loads if load.end is not None]
+    cuts = np.mean([[end.p50, end.p95, end.p99] for end in ends], axis=0)
+    return cuts.tolist(), float(np.mean([load.answered for load in loads]))
 
 
 def _interval(runs: Sequence[Seen]) -> tuple[float, float]:

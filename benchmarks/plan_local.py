@@ -1,7 +1,7 @@
 """The lab's models in this process under load, and what the plan says of it: measured in parts, reported from a file.
 
-The first part measures every query alone, and in one short calibration how many answers come with four at work. Every
-further part is one load of open arrivals. Parts are short, so that a machine can be kept quiet for them. Machines are
+The first part measures every query alone, and once more in a short calibration with four at work. Every further part is
+one load of open arrivals. Parts are short, so that a machine can be kept quiet for them. Machines are
 faster at one moment than at another, though, and near capacity a few per cent of it double the waits. So all along a
 probe, a short answer that is no part of the load, is decoded now and then: how long its turns take tells how fast the
 machine was. Nothing is fitted on the queries that are predicted.
@@ -36,11 +36,8 @@ T = TypeVar("T")
 DIFFERENT = 200
 """Queries of the lab; each is measured alone once."""
 
-FIRST, ROUNDS = 40, 3
-"""Of the calibration: so many of them, so often."""
-
-PAUSE, EVERY, BEFORE = 0.5, 4, 20
-"""Seconds between probes under load, queries between probes without, and probes just before a load."""
+PAUSE, BEFORE = 0.5, 20
+"""Seconds between probes under load, and how many are made just before one."""
 
 
 class Process:
@@ -123,15 +120,14 @@ async def measure(file: Path, loads: Sequence[float], seconds: float) -> None:
     base, parts = Base(read(file)[0], process.network), read(file)
     for share in loads:
         gaps, places = base.typical(share, seconds, seed=1000 * len(parts) + round(100 * share))
-        speed = base.probe / typical_probe([await process.probe(number) for number in range(BEFORE)])
+        speed = base.idle / typical_probe([await process.probe(number) for number in range(BEFORE)])
         qps = share * base.bears * speed
         kept: list[dict[str, Any]] = []
         probes: list[list[float]] = []
         aside = asyncio.create_task(process.probing(probes))
         seen = await open_loop(process.asking(places, kept), gaps / qps)
         aside.cancel()
-        visits = [trace["visits"] for trace in sorted(kept, key=lambda trace: trace["number"])]
-        part = {"load": share, "qps": qps, "speed": speed, "probes": probes, "places": places, "visits": visits}
+        part = {"load": share, "qps": qps, "probes": probes, "places": places, "visits": _visits(kept)}
         append(file, {**part, "due": seen.due.tolist(), "took": [None if t != t else t for t in seen.took.tolist()]})
         print(
             f"{share}: {len(places)} queries, the machine at {speed:.2f} before, {base.speed(part):.2f} then",
@@ -141,16 +137,18 @@ async def measure(file: Path, loads: Sequence[float], seconds: float) -> None:
 
 async def _alone(process: Process) -> dict[str, Any]:
     kept: list[dict[str, Any]] = []
-    everything, probes = process.asking(range(DIFFERENT), kept), []
-    for number in range(DIFFERENT):
-        await everything(number)
-        if number % EVERY == 0:
-            probes.append(await process.probe(number // EVERY))
-    rates: dict[int, list[float]] = {1: [], AT_WORK: []}
-    for _ in range(ROUNDS):  # in turn, so that what else happens on the machine falls on both
-        for workers in rates:
-            rates[workers].append(await closed_loop(process.asking(range(DIFFERENT), []), workers, FIRST, 0))
-    return {"traces": kept, "probes": probes, "rates": {str(n): values for n, values in rates.items()}}
+    await closed_loop(process.asking(range(DIFFERENT), kept), 1, DIFFERENT, 0)
+    busy: list[dict[str, Any]] = []
+    probes: list[list[float]] = []
+    aside = asyncio.create_task(process.probing(probes))
+    rate = await closed_loop(process.asking(range(DIFFERENT), busy), AT_WORK, DIFFERENT, 0)
+    aside.cancel()
+    idle = [await process.probe(number) for number in range(BEFORE)]
+    return {"traces": kept, "rate": rate, "visits": _visits(busy), "probes": probes, "idle": idle}
+
+
+def _visits(kept: Sequence[dict[str, Any]]) -> list[Any]:
+    return [trace["visits"] for trace in sorted(kept, key=lambda trace: trace["number"])]
 
 
 def check_local(file: Path, loads: Sequence[float], seconds: float) -> None:
