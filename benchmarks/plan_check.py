@@ -1,11 +1,13 @@
 """Does `disrouter plan` predict what happens? Predicted and measured seconds and throughput, at rising loads.
 
-    python benchmarks/plan_check.py gateway    a gateway before models that sleep for known times, about seven minutes
-    python benchmarks/plan_check.py local      the lab's models in this process, about eight minutes on a quiet machine
+    python benchmarks/plan_check.py gateway                     a gateway before models that sleep, about seven minutes
+    python benchmarks/plan_check.py local --json FILE           the lab's models in this process: measures them alone
+    python benchmarks/plan_check.py local --json FILE --loads 0.9    one load more, a minute each time
+    python benchmarks/plan_check.py local --json FILE           what was predicted and measured so far
 
 First the network is measured while nobody waits. From those traces alone the plan predicts what rising loads will do
-(*predicted*). Then queries come at Poisson times that do not wait for answers, and are measured. *Same arrivals* is a
-second prediction: the very queries of the measured run, at the times they came, so that both have the same luck.
+(*from the load*). Then queries come at Poisson times that do not wait for answers, and are measured. *Same arrivals* is
+a second prediction: the very queries of the measured run, at the times they came, so that both have the same luck.
 """
 
 from __future__ import annotations
@@ -14,26 +16,18 @@ import argparse
 import asyncio
 import sys
 import tempfile
-import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import aiohttp
 import numpy as np
+from plan_loads import EFFORT, Ask, Numbers, Seen, closed_loop, open_loop, poisson, replayed
 from processes import HERE, free_port, started
 
 from disrouter.config import load as load_network
-from disrouter.evaluation.suites import suite_of
-from disrouter.evaluation.traces import trace_to_json
-from disrouter.gateway.service import Service
-from disrouter.network import Network
-from disrouter.planning import Effort, Load, Site, Slowdown, Workload, open_source, site_of, trial
-from disrouter.planning.exports import workload_of_traces
-from disrouter.planning.measures import Measured, measured
-from disrouter.planning.simulation import simulate
-from disrouter.types import Query
+from disrouter.planning import Load, Site, Workload, open_source, site_of, trial
+from disrouter.planning.measures import Measured
 
 LOADS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.2)
 MODELS = {"small": (0.015, 0.06, 0.6), "medium": (0.015, 0.1, 0.5), "large": (0.0, 0.15, 0.0)}
@@ -43,81 +37,24 @@ DIFFERENT = 200
 """Queries of the lab; each is measured alone once."""
 
 WORKERS, ROUNDS = (1, 2, 4, 8, 16), 2
-EFFORT = Effort(20_000, 5)
-
-Ask = Callable[[int], Awaitable[bool]]
-"""Sends a query of this number; whether it was answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What became of an open-loop load: seconds of the answered queries, and how many came."""
-
-    seconds: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-    offered: int
-    lasted: float
-
-    @property
-    def rate(self) -> float:
-        """Answers a second while queries came."""
-        return len(self.seconds) / self.lasted
-
-
-async def open_loop(ask: Ask, qps: float, seconds: float, first: int, seed: int) -> Seen:
-    """Send queries at Poisson times, whatever becomes of them; time runs from when a query should have been sent."""
-    gaps = np.random.default_rng(seed).exponential(1 / qps, int(qps * seconds))
-    took: list[float] = []
-
-    async def one(number: int, due: float) -> None:
-        if await ask(number):
-            took.append(time.perf_counter() - due)
-
-    began = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for number, at in enumerate(np.cumsum(gaps).tolist()):
-            due = began + at
-            if (left := due - time.perf_counter()) > 0:
-                await asyncio.sleep(left)
-            group.create_task(one(first + number, due))
-    return Seen(np.array(took), len(gaps), float(gaps.sum()))
-
-
-async def closed_loop(ask: Ask, workers: int, queries: int, first: int) -> float:
-    """Send queries over so many workers, each after the answer to its last one; return answers a second."""
-    numbers = iter(range(first, first + queries))
-
-    async def work() -> None:
-        for number in numbers:
-            await ask(number)
-
-    began = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(workers):
-            group.create_task(work())
-    return queries / (time.perf_counter() - began)
-
-
-def replayed(site: Site, workload: Workload) -> Measured:
-    """Return the prediction for queries that came when the traces say, in their order."""
-    times = np.array([route.time for route in workload.routes], dtype=np.float64)
-    gaps = np.diff(times, prepend=times[0])
-    ones = {host.name: 1 for host in site.hosts}
-    passed = simulate(site, ones, workload, gaps, np.random.default_rng(0), in_order=True)
-    return measured(site, ones, [(passed, slice(0, len(gaps)))])
-
-
-def line(share: float, qps: float, seen: Seen, predicted: Measured, same: Measured | None) -> str:
+def line(share: float, qps: float, seen: Seen, predicted: Measured, same: Numbers | None) -> str:
     """Return one row of the result."""
     p50, p95 = np.quantile(seen.seconds, (0.5, 0.95))
     assert predicted.end is not None and predicted.end.p95_interval is not None
     low, high = predicted.end.p95_interval
     error = predicted.end.p95 / p95 - 1
-    again = "" if same is None or same.end is None else f"{same.end.p95:7.3f} ({same.end.p95 / p95 - 1:+4.0%})"
-    answered = predicted.answered / predicted.offered * seen.offered / seen.lasted
+    again = "" if same is None else np.nanquantile(same, 0.95)
+    if same is not None:
+        again = f"{again:7.3f} ({again / p95 - 1:+4.0%})"
+    offered = len(seen.due) / seen.due[-1]
+    answered = predicted.answered / predicted.offered * offered
+    real = len(seen.seconds) / seen.due[-1]
     return (
         f"{share:4.1f} {qps:7.1f} {p50:7.3f} {p95:7.3f}   {predicted.end.p50:7.3f} {predicted.end.p95:7.3f} "
-        f"[{low:.3f}, {high:.3f}] ({error:+4.0%})  {again:15}   {seen.rate:6.1f} {answered:6.1f} "
-        f"({answered / seen.rate - 1:+4.0%})   {1 - len(seen.seconds) / seen.offered:6.2%} {predicted.unanswered:6.2%}"
+        f"[{low:.3f}, {high:.3f}] ({error:+4.0%})  {again:15}   {real:6.1f} {answered:6.1f} "
+        f"({answered / real - 1:+4.0%})   {seen.unanswered:6.2%} {predicted.unanswered:6.2%}"
     )
 
 
@@ -148,7 +85,7 @@ def network_text(backend: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-async def check_gateway(seconds: float, folder: Path) -> None:
+async def check_gateway(loads: Sequence[float], seconds: float, folder: Path) -> None:
     """Measure a gateway whose models sleep."""
     port, at = free_port(), free_port()
     arguments = [f"{name}={look},{answer},{rejects}" for name, (look, answer, rejects) in MODELS.items()]
@@ -157,7 +94,7 @@ async def check_gateway(seconds: float, folder: Path) -> None:
     with started(command, port, health, name="backend", folder=folder) as backend:
         file = folder / "timed.yaml"
         file.write_text(network_text(backend.url))
-        stores = [str(folder / f"store{n}.db") for n in range(len(LOADS) + 1)]
+        stores = [str(folder / f"store{n}.db") for n in range(len(loads) + 1)]
 
         async def run(store: str, load: Callable[[Ask], Awaitable[object]]) -> object:
             serve = [sys.executable, "-m", "disrouter", "serve", "--network", str(file), "--port", str(at)]
@@ -178,93 +115,16 @@ async def check_gateway(seconds: float, folder: Path) -> None:
         network = load_network(file)
         quiet, site = open_source(stores[0]).workload(network), site_of(network)
         report("gateway", quiet, site)
-        for place, share in enumerate(LOADS, start=1):
+        for place, share in enumerate(loads, start=1):
             qps = share * most(site, quiet)
-            loaded = partial(open_loop, qps=qps, seconds=seconds, first=100_000 * place, seed=place)
+            loaded = partial(open_loop, gaps=poisson(qps, seconds, place), first=100_000 * place)
             seen = await run(stores[place], loaded)
             assert isinstance(seen, Seen)
             ones = {host.name: 1 for host in site.hosts}
             predicted = trial(site, ones, Load(workload=quiet, qps=qps), EFFORT)
             # Where queries are turned away, the routes of the run are no longer those that would have been.
-            same = replayed(site, open_source(stores[place]).workload(network)) if share < 1 else None
+            same = replayed(site, open_source(stores[place]).workload(network)).end if share < 1 else None
             print(line(share, qps, seen, predicted, same), flush=True)
-
-
-async def check_local(seconds: float, folder: Path) -> None:
-    """Measure the lab's models in this process, behind the guards that a gateway gives them."""
-    network = load_network("lab")
-    service = Service(network)
-    await service.warm()
-    queries = suite_of("lab").queries("in", 7, DIFFERENT)
-    order = np.random.default_rng(1).integers(DIFFERENT, size=100_000)
-
-    def asking(kept: list[tuple[float, int, dict[str, object]]], *, shuffled: bool) -> Ask:
-        async def ask(number: int) -> bool:
-            place, came = int(order[number]) if shuffled else number % DIFFERENT, time.time()
-            query = queries[place]
-            trace = await service.network.route(Query(id=f"{query.id}-{number}", messages=query.messages))
-            kept.append((came, place, trace_to_json(trace, timings=True)))
-            return trace.answer is not None
-
-        return ask
-
-    quiet_traces: list[tuple[float, int, dict[str, object]]] = []
-    aside = asking([], shuffled=False)
-    await closed_loop(aside, 1, 60, 0)
-    # Rounds of all numbers of workers, so that what else happens on the machine falls on all of them.
-    took = dict.fromkeys(WORKERS, 0.0)
-    for part in range(ROUNDS):
-        for workers in WORKERS:
-            ask = asking(quiet_traces, shuffled=False) if workers == 1 else aside
-            took[workers] += 1 / await closed_loop(ask, workers, DIFFERENT // ROUNDS, part * (DIFFERENT // ROUNDS))
-    rates = {workers: ROUNDS / seconds for workers, seconds in took.items()}
-    curve = [(1, 1.0)]
-    for workers in WORKERS[1:]:
-        curve.append((workers, max(curve[-1][1], workers * rates[1] / rates[workers])))
-    quiet = _workload(quiet_traces, network)
-    names = tuple(network.order)
-    host = "+".join(names)
-    site = site_of(network, together=[names], slowdowns={host: Slowdown(tuple(curve))})
-    print("closed loop, answers a second by workers:", {n: round(rate, 1) for n, rate in rates.items()})
-    report("local", quiet, site)
-    routes = dict(zip((place for _, place, _ in quiet_traces), quiet.routes, strict=True))
-    for number, share in enumerate((load for load in LOADS if load < 1), start=1):
-        before = await closed_loop(aside, 1, 40, 0)
-        qps = share * most(site, quiet) * before / _first(quiet_traces)
-        traces: list[tuple[float, int, dict[str, object]]] = []
-        seen = await open_loop(asking(traces, shuffled=True), qps, seconds, 1_000 * number, number)
-        after = await closed_loop(aside, 1, 40, 0)
-        # How fast this machine was just then, against when it was quiet: others work on it too.
-        speed = (before + after) / 2 / _first(quiet_traces)
-        slower = _slower(quiet, 1 / speed)
-        predicted = trial(site, {host: 1}, Load(workload=slower, qps=qps), EFFORT)
-        came = [replace(routes[place], time=at) for at, place, _ in sorted(traces, key=lambda kept: kept[0])]
-        same = replayed(site, _slower(replace(quiet, routes=tuple(came)), 1 / speed))
-        print(line(share, qps, seen, predicted, same), f"  machine at {speed:.2f}", flush=True)
-
-
-def _first(traces: Sequence[tuple[float, int, dict[str, object]]]) -> float:
-    """Return the answers a second that the first queries alone gave while it was quiet."""
-    began, ended = traces[0][0], traces[40][0]
-    return 40 / (ended - began)
-
-
-def _slower(workload: Workload, times: float) -> Workload:
-    """Return the workload with every visit so many times as long."""
-    routes = (
-        replace(route, visits=tuple(replace(v, seconds=v.seconds * times, first=v.first * times) for v in route.visits))
-        for route in workload.routes
-    )
-    return replace(workload, routes=tuple(routes))
-
-
-def _workload(traces: Sequence[tuple[float, int, dict[str, object]]], network: Network) -> Workload:
-    found = workload_of_traces(
-        [{**trace, "time": came, "scenario": None, "alpha": 0.5} for came, _, trace in traces],
-        network,
-        source="the run",
-    )
-    return replace(found, notes=())
 
 
 def report(what: str, workload: Workload, site: Site) -> None:
@@ -284,11 +144,17 @@ def main() -> None:
     """Read the arguments and run one check."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("what", choices=["gateway", "local"])
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each load")
+    parser.add_argument("--seconds", type=float, default=45.0, help="of each load")
+    parser.add_argument("--loads", type=lambda text: [float(part) for part in text.split(",")], default=[])
+    parser.add_argument("--json", type=Path, help="local: where parts are kept; without --loads they are reported")
     arguments = parser.parse_args()
-    check = check_gateway if arguments.what == "gateway" else check_local
+    if arguments.what == "local":
+        from plan_local import check_local
+
+        check_local(arguments.json or parser.error("local needs --json"), arguments.loads, arguments.seconds)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(check(arguments.seconds, Path(folder)))
+        asyncio.run(check_gateway(arguments.loads or LOADS, arguments.seconds, Path(folder)))
 
 
 if __name__ == "__main__":

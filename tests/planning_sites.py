@@ -32,10 +32,11 @@ def host(
     slowdown: Slowdown = SIDE_BY_SIDE,
     cost: float | None = None,
     rank: float = 0.0,
+    turn: float | None = None,
 ) -> Host:
     """A host with one agent of its own name."""
     served = Served(name=name, concurrency=concurrency, queue=queue, rank=rank)
-    return Host(name=name, agents=(served,), slowdown=slowdown, cost=cost)
+    return Host(name=name, agents=(served,), slowdown=slowdown, turn=turn, cost=cost)
 
 
 def site(*hosts: Host, faults: Faults | None = None, deadline: float = 1e9, gateway_seconds: float = 0.0) -> Site:

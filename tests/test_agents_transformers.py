@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 from collections.abc import Callable
@@ -472,6 +473,63 @@ async def test_many_looks_and_answers_at_once_do_not_disturb_each_other(agent: T
     texts = await asyncio.gather(*(ask(query) for query in QUERIES[:12]))
 
     assert texts == [answer.text for answer in agent.answer_many(QUERIES[:12], BALANCE)]
+
+
+async def test_local_agents_take_turns_on_one_thread(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agents = [agent_at(model_folder) for _ in range(2)]
+    alone = [(await listen(one, query, None))[1].text for one in agents for query in QUERIES[:2]]
+    turns: list[tuple[int, int]] = []
+    step = Decoder.step
+
+    def noted(decoder: Decoder) -> None:
+        turns.append((threading.get_ident(), id(decoder)))
+        step(decoder)
+
+    monkeypatch.setattr(Decoder, "step", noted)
+
+    heard = await asyncio.gather(*(listen(one, query, None) for one in agents for query in QUERIES[:2]))
+
+    assert [completion.text for _, completion in heard] == alone
+    (thread,) = {thread for thread, _ in turns}
+    assert thread != threading.get_ident()
+    # Side by side, not one after the other: that would be three changes from one answer to the next.
+    assert sum(one != other for (_, one), (_, other) in itertools.pairwise(turns)) > 3
+
+
+async def test_an_agent_that_loads_its_model_holds_nobody_up(
+    agent: TransformersAgent, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await agent.warm()
+    going, load = threading.Event(), TransformersAgent._load
+
+    def held(agent: TransformersAgent) -> Any:
+        assert going.wait(30)
+        return load(agent)
+
+    monkeypatch.setattr(TransformersAgent, "_load", held)
+    late = asyncio.create_task(agent_at(model_folder).look(QUERIES[1], BALANCE))
+    try:
+        look = await agent.look(QUERIES[0], BALANCE)
+    finally:
+        going.set()
+
+    assert look.confidence is not None
+    assert (await late).confidence is not None
+
+
+def test_turns_of_a_process_forked_from_this_one_are_its_own() -> None:
+    from disrouter.agents import turns as shared
+
+    asyncio.run(shared.take_turn("test", int))
+    before = dict(shared._threads)
+    try:
+        shared._forget()  # what a fork does in the child, where no thread of the parent runs
+        assert asyncio.run(shared.take_turn("test", int, "7")) == 7
+        assert shared._threads["test"] is not before["test"]
+    finally:
+        for thread in (before.pop("test"), shared._threads.pop("test")):
+            thread.shutdown()
+        shared._threads.update(before)
 
 
 async def test_a_listener_that_leaves_stops_the_model(

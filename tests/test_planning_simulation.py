@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -82,6 +84,72 @@ def test_turns_take_as_long_whatever_the_spread_of_the_work(variation: float) ->
     found = simulate(site(host("a", 200, slowdown=TAKING_TURNS)), {"a": 1}, work, gaps, random)
 
     assert found.end[count // 10 :].mean() == pytest.approx(2.5, rel=0.1)
+
+
+def one_by_one(gaps: Sequence[float], routes: Sequence[tuple[int, float]]) -> list[float]:
+    """Seconds until each job of (turns, seconds of a turn) is done by a thread that takes turns: whoever has had one
+    goes to the end of the queue."""
+    came, ends, queue, now = np.cumsum(gaps).tolist(), [0.0] * len(gaps), deque[int](), 0.0
+    left, coming = [turns for turns, _ in routes], deque(range(len(gaps)))
+    while queue or coming:
+        if not queue:
+            now = max(now, came[coming[0]])
+        while coming and came[coming[0]] <= now:
+            queue.append(coming.popleft())
+        job = queue.popleft()
+        now += routes[job][1]
+        left[job] -= 1
+        while coming and came[coming[0]] <= now:  # whoever comes during a turn stands before whoever had it
+            queue.append(coming.popleft())
+        if left[job]:
+            queue.append(job)
+        else:
+            ends[job] = now - came[job]
+    return ends
+
+
+def test_turns_are_those_of_one_thread_that_takes_them_one_by_one() -> None:
+    # Long answers of short and of long turns, and looks of a single one, at a load of about 0.8.
+    random = np.random.default_rng(3)
+    kinds = [
+        (int(n), s) for n, s in zip(random.integers(1, 60, 3_000), random.choice([0.01, 0.04], 3_000), strict=True)
+    ]
+    kinds = [(1, 0.05) if n % 3 == 0 else kind for n, kind in enumerate(kinds)]
+    gaps = random.exponential(np.mean([n * s for n, s in kinds]) / 0.8, len(kinds))
+    routes = workload([[Visit("a", "answer", n * s, turns=n)] for n, s in kinds])
+
+    found = passed(site(host("a", 10_000, slowdown=TAKING_TURNS, turn=0.0)), routes, gaps)
+    shared = passed(site(host("a", 10_000, slowdown=TAKING_TURNS)), routes, gaps)
+
+    exact = np.array(one_by_one(gaps.tolist(), kinds))
+    looks = np.arange(len(kinds)) % 3 == 0
+    for cut in (0.5, 0.95, 0.99):
+        assert np.quantile(found.end, cut) == pytest.approx(np.quantile(exact, cut), rel=0.04)
+    assert found.end[looks].mean() == pytest.approx(exact[looks].mean(), rel=0.15)
+    # Equal shares of the processor are another thing: who looks would wait for a round of its own length.
+    assert shared.end[looks].mean() > 1.2 * exact[looks].mean()
+
+
+def test_a_turn_of_several_tokens_is_as_long_as_the_site_says() -> None:
+    # 100 tokens of 10 ms in turns of 0.25 s: one to begin, one for the first word, four more, of 1/6 s each.
+    # A look of 0.5 s comes when the answer is at work for a second: it waits for one turn of it.
+    routes = workload([[Visit("a", "answer", 1.0, turns=100)], [Visit("a", "answer", 0.5)]])
+
+    found = passed(site(host("a", 9, slowdown=TAKING_TURNS, turn=0.25)), routes, [0.0, 0.5])
+
+    assert found.end.tolist() == pytest.approx([1.0 + 0.5, 0.5 + 1 / 6])
+
+
+def test_equal_turns_are_equal_shares_of_the_processor() -> None:
+    random = np.random.default_rng(5)
+    counts = random.integers(1, 40, 2_000).tolist()
+    gaps = random.exponential(20 / 0.7, len(counts))
+    routes = workload([[Visit("a", "answer", float(n), turns=n)] for n in counts])
+
+    turns = passed(site(host("a", 10_000, slowdown=TAKING_TURNS, turn=0.0)), routes, gaps)
+    shares = passed(site(host("a", 10_000, slowdown=TAKING_TURNS)), routes, gaps)
+
+    assert turns.end == pytest.approx(shares.end)
 
 
 def test_an_agent_without_a_queue_turns_away_as_erlang_b_says() -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from disrouter.agents.recorded import RecordedAgent
+from disrouter.agents.turns import TURN_SECONDS
 from disrouter.errors import ConfigError, DataError, UnknownNameError
 from disrouter.evaluation.outcome_files import write_timings
 from disrouter.evaluation.outcomes import Outcome, OutcomeTable
 from disrouter.gateway.records import HopRecord, RouteRecord
 from disrouter.gateway.store import open_store
 from disrouter.network import Network
-from disrouter.planning import Visit, open_source, site_of
+from disrouter.planning import Slowdown, Visit, open_source, site_of
 from disrouter.planning.outcomes import skipping
 from disrouter.planning.site import GATEWAY
 from disrouter.types import AgentCard, QueryPrice
@@ -77,11 +78,11 @@ def test_a_table_is_routed_by_the_network() -> None:
     found = source.workload(network())
 
     assert [visit.agent for visit in found.routes[0].visits] == ["small", "small"]
-    assert found.routes[0].visits == (Visit("small", "look", 0.1), Visit("small", "answer", 1.0, 0.1))
+    assert found.routes[0].visits == (Visit("small", "look", 0.1), Visit("small", "answer", 1.0, 0.1, 11))
     assert found.routes[1].visits == (
         Visit("small", "look", 0.1),
         Visit("large", "look", 0.2),
-        Visit("large", "answer", 2.0, 0.2),
+        Visit("large", "answer", 2.0, 0.2, 11),
     )
     assert found.share("large", "answer") == pytest.approx(2 / 3)
     assert found.behaviours["small"].answer_share == pytest.approx(1 / 3)
@@ -159,7 +160,7 @@ def test_the_look_of_an_answering_agent_lasts_as_its_rejections_do(tmp_path: Pat
 
     assert first.visits[0] == Visit("small", "look", 0.2)
     # large never rejects, so nothing is known of its looks: all of its time is the answer.
-    assert first.visits[1:] == (Visit("large", "answer", 2.0, 0.2),)
+    assert first.visits[1:] == (Visit("large", "answer", 2.0, 0.2, 11),)
     # small: 0.2 s of its 1.2 s are the look. It streamed: 0.8 s of the answer came after its first word.
     look, answer = second.visits
     assert look == Visit("small", "look", 0.2)
@@ -258,6 +259,44 @@ def test_agents_that_stand_together_are_one_host_and_take_turns() -> None:
     assert host.name == "small+large"
     assert host.slowdown.at(4) == 4.0
     assert gateway.name == GATEWAY
+
+
+def local_network() -> Network:
+    """Two models in this process and a server."""
+    from disrouter.agents import TransformersAgent
+
+    cards = [
+        AgentCard(name=name, price=QueryPrice(cost=cost), details={"backend": backend})
+        for name, cost, backend in (("a", 0.1, "transformers"), ("server", 0.5, "openai"), ("b", 0.9, "transformers"))
+    ]
+    models = [TransformersAgent(card, "nowhere") for card in cards if card.name != "server"]
+    return Network("pool", [models[0], RecordedAgent(cards[1], ()), models[1]])
+
+
+def test_models_in_one_process_are_one_station_that_takes_turns() -> None:
+    process, server = site_of(local_network()).hosts
+
+    assert (process.name, process.room) == ("a+b", 128)
+    assert process.turn == TURN_SECONDS
+    assert process.slowdown.at(4) == 4.0
+    assert process.rate == 1.0
+    assert (server.name, server.turn, server.slowdown.at(4)) == ("server", None, 1.0)
+
+
+def test_models_whose_service_is_told_apart_stand_apart() -> None:
+    batching = Slowdown(((1, 1.0), (8, 2.0)))
+
+    told = site_of(local_network(), slowdowns={"a": batching}).hosts
+    alone = site_of(local_network(), together=[("a",)]).hosts
+    shared = site_of(local_network(), together=[("a", "server")]).hosts
+
+    assert [(host.name, host.turn, host.slowdown.at(8)) for host in told] == [
+        ("a", None, 2.0),  # a server that batches
+        ("server", None, 1.0),
+        ("b", TURN_SECONDS, 8.0),
+    ]
+    assert [(host.name, host.turn) for host in alone] == [("a", TURN_SECONDS), ("server", None), ("b", TURN_SECONDS)]
+    assert [(host.name, host.turn) for host in shared] == [("a+server", None), ("b", TURN_SECONDS)]
 
 
 def test_sites_that_cannot_be_are_refused() -> None:

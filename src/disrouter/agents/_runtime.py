@@ -230,6 +230,8 @@ class Stream:
     def __init__(self, runtime: Runtime, decoder: Decoder, prompt_tokens: int, look: Look | None) -> None:
         self._runtime, self._decoder, self._prompt_tokens, self._look = runtime, decoder, prompt_tokens, look
         self._reader = DeltaReader(runtime.tokenizer)
+        self.begun = False
+        """Whether there has been a first word."""
 
     @property
     def done(self) -> bool:
@@ -239,7 +241,9 @@ class Stream:
     def next(self) -> str:
         """Decode one token and return the text it adds."""
         self._decoder.step()
-        return self._reader.push(self._decoder.last())
+        delta = self._reader.push(self._decoder.last())
+        self.begun = self.begun or bool(delta)
+        return delta
 
     def close(self, seconds: float) -> tuple[str, Completion]:
         """Return the text still held back, and the answer's end."""

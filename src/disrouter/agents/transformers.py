@@ -11,8 +11,9 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from disrouter.agents.devices import pick_device
 from disrouter.agents.folders import check_model_folder
+from disrouter.agents.turns import TURN_SECONDS, take_turn, take_turns
 from disrouter.errors import AgentError, ContextError, MissingExtraError
 from disrouter.types import AgentCard, Completion, Look, Query, Sampling, Scenario
 
@@ -113,7 +115,7 @@ class TransformersAgent:
         """
         if self.self_assessment == "none":
             return Look(confidence=None)
-        return await asyncio.to_thread(self._look, query, scenario)
+        return await take_turn(await self._device(), self._look, query, scenario)
 
     async def answer(
         self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling
@@ -128,12 +130,17 @@ class TransformersAgent:
             ModelError: The model cannot be loaded.
             AgentError: The model broke.
         """
-        start, first = time.perf_counter(), None
-        stream = await asyncio.to_thread(self._open, query, scenario, look, sampling)
-        while not stream.done:
-            if delta := await asyncio.to_thread(self._next, stream, query):
-                first = first or time.perf_counter() - start
-                yield delta
+        start, first, left = time.perf_counter(), None, threading.Event()
+        device = await self._device()
+        stream = await take_turn(device, self._open, query, scenario, look, sampling)
+        try:
+            async with aclosing(take_turns(device, partial(self._go_on, stream, query, left))) as turns:
+                async for deltas in turns:
+                    for delta in deltas:
+                        first = first or time.perf_counter() - start
+                        yield delta
+        finally:
+            left.set()
         seconds = time.perf_counter() - start
         rest, completion = stream.close(seconds)
         if rest:
@@ -217,6 +224,13 @@ class TransformersAgent:
                 return error
         return None
 
+    async def _device(self) -> str:
+        """Return where the model runs, once it is loaded: other agents go on while it is."""
+        if self._loaded is None:
+            await self.warm()
+        assert self._loaded is not None
+        return str(self._loaded.engine.device)
+
     def _warm(self) -> None:
         with self._lock:
             if self._loaded is None:
@@ -230,10 +244,20 @@ class TransformersAgent:
         with self._running(query) as runtime:
             return runtime.open(query, scenario, look, sampling)
 
-    def _next(self, stream: Stream, query: Query) -> str:
-        # The model is held for one token at a time, so that several answers can stream side by side.
+    def _go_on(self, stream: Stream, query: Query, left: threading.Event) -> tuple[list[str], bool]:
+        """Decode for one turn and return what that adds and whether the answer has ended.
+
+        The first word ends a turn, so that it is not held back for those that would come in the same one.
+        """
+        deltas: list[str] = []
+        one, until = not stream.begun, time.perf_counter() + TURN_SECONDS
         with self._running(query):
-            return stream.next()
+            while not (stream.done or left.is_set()):
+                if delta := stream.next():
+                    deltas.append(delta)
+                if (one and stream.begun) or time.perf_counter() >= until:
+                    break
+            return deltas, stream.done
 
     def _run_many(
         self, queries: Sequence[Query], scenario: Scenario, sampling: Sampling, *, samples: int

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from disrouter.network import Network
     from disrouter.planning import Given, Slowdown
 
-__all__ = ["alphas_of", "count_of", "given_of", "hosts_of", "slowdown_of", "spread"]
+__all__ = ["alphas_of", "count_of", "given_of", "groups_of", "hosts_of", "slowdown_of", "spread"]
 
 T = TypeVar("T")
 
@@ -58,11 +58,24 @@ def alphas_of(_context: click.Context, _parameter: click.Parameter, value: str |
     return tuple(scenario_of(part.strip()).alpha for part in value.split(","))
 
 
-def hosts_of(network: Network, groups: list[tuple[str, ...]], *, gateway: bool) -> list[str]:
+def groups_of(
+    network: Network, together: tuple[str, ...], slowdowns: Mapping[str, Slowdown], costs: Mapping[str, float]
+) -> list[tuple[str, ...]]:
+    """Return which agents stand together.
+
+    Whoever says how much slower each agent gets with more at work, or what one of them costs, means servers of their
+    own even of models in this process.
+    """
+    from disrouter.planning import site
+
+    named = [tuple(name.strip() for name in group.split(",") if name.strip()) for group in together]
+    apart = network.agents if "" in slowdowns else (*slowdowns, *costs)
+    return site.groups_of(network, named, apart=apart)
+
+
+def hosts_of(groups: list[tuple[str, ...]], *, gateway: bool) -> list[str]:
     """Return the names of all hosts."""
-    grouped = [name for group in groups for name in group]
-    alone = [name for name in network.agents if name not in grouped]
-    return ["+".join(group) for group in groups] + alone + (["gateway"] if gateway else [])
+    return ["+".join(group) for group in groups] + (["gateway"] if gateway else [])
 
 
 def spread(values: Mapping[str, T], names: list[str]) -> dict[str, T]:

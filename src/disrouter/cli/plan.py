@@ -18,7 +18,7 @@ from disrouter.cli._options import (
     scenario_option,
     seed_option,
 )
-from disrouter.cli._plan_options import alphas_of, count_of, given_of, hosts_of, slowdown_of, spread
+from disrouter.cli._plan_options import alphas_of, count_of, given_of, groups_of, hosts_of, slowdown_of, spread
 from disrouter.cli._quantities import money, named, rate, seconds_option
 from disrouter.errors import RunError, UsageError
 
@@ -77,7 +77,8 @@ QUERIES = (500, 40_000)
 )  # fmt: skip
 @click.option(
     "--together", multiple=True, metavar="NAME,NAME",
-    help="Agents that share their replicas and the processor of each; the group's name has + between them.",
+    help="Agents that share their replicas and the processor of each; the group's name has + between them. Models in "
+    "this process do anyway; name one alone to have it stand alone.",
 )  # fmt: skip
 @click.option(
     "--replicas", multiple=True, metavar="NAME=N", callback=named(count_of),
@@ -160,12 +161,12 @@ def plan(
         arrivals=arrivals,
         seed=seed,
     )
-    groups = [tuple(name.strip() for name in group.split(",") if name.strip()) for group in together]
+    groups = groups_of(network, together, slowdowns, costs)
     site = site_of(
         network,
         concurrency=spread(concurrency, list(network.agents)),
-        slowdowns=spread(slowdowns, hosts_of(network, groups, gateway=False)),
-        costs=spread(costs, hosts_of(network, groups, gateway=gateway_time is not None)),
+        slowdowns=spread(slowdowns, hosts_of(groups, gateway=False)),
+        costs=spread(costs, hosts_of(groups, gateway=gateway_time is not None)),
         together=groups,
         faults=Faults(between=math.inf if mtbf is None else mtbf, repair=repair),
         deadline=deadline,
@@ -264,11 +265,15 @@ def _planned(
 
 def _notes(network: Network, load: Load, source: Source, given: Mapping[str, Given], effort: Effort) -> list[str]:
     """Return what a reader of this plan should know."""
+    from disrouter.planning.site import local
     from disrouter.planning.trials import settles
 
     notes = []
-    local = [n for n, agent in network.agents.items() if agent.card.details.get("backend") == "transformers"]
-    measured = [name for name in local if name not in given and network.agents[name].card.seconds is None]
+    measured = [
+        name
+        for name, agent in network.agents.items()
+        if local(network, name) and name not in given and agent.card.seconds is None
+    ]
     if source.table is not None and measured:
         notes.append(
             f"the seconds of {', '.join(measured)} are shares of batches: what a query takes of the processor when "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from disrouter.errors import DataError
@@ -156,13 +156,14 @@ def _route(trace: dict[str, Any], looks: Mapping[str, float]) -> Route:
         rest = trace["rest"]
         # A server reads the prompt again to answer, which takes about as long as a look; then come the tokens.
         first = looks[name] + answer / max(1, hop["tokens"]) if rest is None else answer - rest
-        visits.append(Visit(name, "answer", answer, min(max(first, 0.0), answer)))
+        visits.append(Visit(name, "answer", answer, min(max(first, 0.0), answer), hop["tokens"] + 1))
     return Route(visits=tuple(visits), time=trace["time"], cost=trace["cost"], score=trace["score"])
 
 
 def _behaviours(routes: Iterable[Route]) -> dict[str, Behaviour]:
     looks: dict[str, list[float]] = {}
     answers: dict[str, list[float]] = {}
+    turns: dict[str, list[int]] = {}
     seen: dict[str, int] = {}
     for route in routes:
         for name in {visit.agent for visit in route.visits}:
@@ -171,6 +172,8 @@ def _behaviours(routes: Iterable[Route]) -> dict[str, Behaviour]:
             kind = looks if visit.step == "look" else answers
             if len(kind.setdefault(visit.agent, [])) < MOST_SAMPLES and visit.seconds > 0:
                 kind[visit.agent].append(visit.seconds)
+            if visit.step == "answer":
+                turns.setdefault(visit.agent, []).append(visit.turns)
     answered: dict[str, int] = {}
     for route in routes:
         answered[route.visits[-1].agent] = answered.get(route.visits[-1].agent, 0) + 1
@@ -179,6 +182,7 @@ def _behaviours(routes: Iterable[Route]) -> dict[str, Behaviour]:
             looks=tuple(looks.get(name, ())),
             answers=tuple(answers.get(name, ())),
             answer_share=answered.get(name, 0) / count,
+            turns=fmean(turns.get(name, [1])),
         )
         for name, count in seen.items()
     }

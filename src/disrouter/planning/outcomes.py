@@ -78,9 +78,9 @@ def _visits(trace: Trace, table: OutcomeTable, query: int) -> tuple[Visit, ...]:
         if hop.reason not in ("recall", "fallback"):
             visits.append(Visit(hop.agent, "look", float(table.look_seconds[at])))
         if hop.decision == "answer":
-            seconds = float(table.answer_seconds[at])
+            seconds, tokens = float(table.answer_seconds[at]), int(table.answer_tokens[at])
             # The answer goes on from the look's prefill: its first word takes one of its tokens.
-            visits.append(Visit(hop.agent, "answer", seconds, seconds / max(1, int(table.answer_tokens[at]))))
+            visits.append(Visit(hop.agent, "answer", seconds, seconds / max(1, tokens), tokens + 1))
     return tuple(visits)
 
 
@@ -93,6 +93,7 @@ def _behaviours(table: OutcomeTable, network: Network) -> dict[str, Behaviour]:
             looks=_some(table.look_seconds[0, a]),
             answers=_some(table.answer_seconds[0, a]),
             answer_share=float(answers[a].mean()),
+            turns=float(table.answer_tokens[0, a].mean()) + 1,
         )
     return found
 

@@ -85,6 +85,7 @@ class PlanReport:
             "delay": plan.found.delay[host.name],
             "cost_per_hour": host.cost,
             "slowdown": str(host.slowdown),
+            "turn_seconds": host.turn,
             "agents": [
                 {
                     "agent": agent.name,

@@ -191,7 +191,7 @@ class _Run:
             passed.work[query, -1] += work
         station, place = self.at[step.agent]
         came = env.now
-        job = station.enter(place, step.work)
+        job = station.enter(place, step.work, step.turns)
         self.current[query] = station, job
         how = yield job
         if how == "done":
@@ -260,7 +260,7 @@ class _Run:
 
     def _answer(self, agent: int, behaviour: Behaviour) -> Step:
         work = _drawn(self.random, behaviour.answers)
-        return Step(agent, True, work, min(work, _drawn(self.random, behaviour.looks)))
+        return Step(agent, True, work, min(work, _drawn(self.random, behaviour.looks)), behaviour.turns)
 
 
 def _drawn(random: np.random.Generator, values: Sequence[float]) -> float:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from disrouter.agents.turns import TURN_SECONDS
 from disrouter.errors import ConfigError, UnknownNameError, UsageError
 from disrouter.network import Network
 from disrouter.planning.curves import SIDE_BY_SIDE, TAKING_TURNS, Slowdown
 
-__all__ = ["GATEWAY", "Faults", "Host", "Replicas", "Served", "Site", "site_of"]
+__all__ = ["GATEWAY", "Faults", "Host", "Replicas", "Served", "Site", "groups_of", "local", "site_of"]
 
 GATEWAY = "gateway"
 """Name of the host of gateway processes, where they are planned too."""
@@ -45,6 +46,10 @@ class Host:
     agents: tuple[Served, ...]
     slowdown: Slowdown = SIDE_BY_SIDE
     """By how many are at work on a replica, whatever agent they ask."""
+
+    turn: float | None = None
+    """Seconds of a turn where one thread does all the work, a turn of each query after the other, as for models in one
+    process; 0: a turn is a token. Otherwise whoever is at work has an equal share of the processor."""
 
     cost: float | None = None
     """Money per replica and hour."""
@@ -138,10 +143,11 @@ def site_of(
     Args:
         network: The network; concurrency and queues come from its file.
         concurrency: Queries at work on one replica of an agent, where that is not what the file says.
-        slowdowns: By agent or host. Default: models in this process take turns, all others work side by side.
+        slowdowns: By agent or host. Default: whoever shares a processor takes turns, all others work side by side.
         costs: Money per replica and hour, by agent or host ("gateway" included); of all or of none.
         together: Groups of agents that share their replicas and the processor of each. A host is called by its
-            agents' names with + between them.
+            agents' names with + between them. Models in this process stand together anyway, unless they are named
+            here, or a slowdown or money of them alone.
         faults: When replicas break.
         deadline: Seconds after which a query is given up.
         gateway_seconds: Processor time of the gateway for each agent asked.
@@ -151,16 +157,10 @@ def site_of(
         ConfigError: A value is not usable, or money is given of some hosts only.
     """
     names = list(network.order)
-    groups = [tuple(group) for group in together]
-    grouped = [name for group in groups for name in group]
-    for name in (*grouped, *(concurrency or {})):
+    for name in concurrency or {}:
         if name not in names:
             raise UnknownNameError.of("agent", name, names, where=f"network '{network.name}'")
-    if len(set(grouped)) != len(grouped):
-        twice = next(name for name in grouped if grouped.count(name) > 1)
-        raise ConfigError(f"Agent '{twice}' stands together with others twice.", hint="name it in one group only")
-    groups += [(name,) for name in names if name not in grouped]
-    groups.sort(key=lambda group: names.index(group[0]))
+    groups = groups_of(network, together, apart=(*(slowdowns or {}), *(costs or {})))
     hosts = [_host(network, group, concurrency or {}, slowdowns or {}, costs or {}) for group in groups]
     if gateway_seconds > 0:
         served = Served(name=GATEWAY, concurrency=1, queue=10**9)
@@ -185,6 +185,40 @@ def site_of(
     )
 
 
+def groups_of(
+    network: Network, together: Sequence[Sequence[str]] = (), *, apart: Collection[str] = ()
+) -> list[tuple[str, ...]]:
+    """Return which agents stand together, in the network's order; most stand alone.
+
+    Args:
+        network: The network.
+        together: Groups that are wanted.
+        apart: Models in this process that stand alone, though not named in a group.
+
+    Raises:
+        UnknownNameError: The network has no such agent.
+        ConfigError: An agent is in two groups.
+    """
+    names = list(network.order)
+    groups = [tuple(group) for group in together]
+    grouped = [name for group in groups for name in group]
+    for name in grouped:
+        if name not in names:
+            raise UnknownNameError.of("agent", name, names, where=f"network '{network.name}'")
+    if len(set(grouped)) != len(grouped):
+        twice = next(name for name in grouped if grouped.count(name) > 1)
+        raise ConfigError(f"Agent '{twice}' stands together with others twice.", hint="name it in one group only")
+    process = tuple(name for name in names if local(network, name) and name not in (*grouped, *apart))
+    groups += [(name,) for name in names if name not in (*grouped, *process)]
+    groups += [process] if process else []
+    return sorted(groups, key=lambda group: names.index(group[0]))
+
+
+def local(network: Network, agent: str) -> bool:
+    """Return whether an agent is a model in this process."""
+    return network.agents[agent].card.details.get("backend") == "transformers"
+
+
 def _host(
     network: Network,
     group: tuple[str, ...],
@@ -194,7 +228,7 @@ def _host(
 ) -> Host:
     name = "+".join(group)
     cards = [network.agents[agent].card for agent in group]
-    local = any(card.details.get("backend") == "transformers" for card in cards)
+    process = all(local(network, agent) for agent in group) and (len(group) > 1 or name not in slowdowns)
     cost = costs.get(name)
     if cost is not None and not 0 <= cost < math.inf:
         raise ConfigError(f"Money per hour of '{name}' is {cost:g}; give a number from 0.")
@@ -208,8 +242,9 @@ def _host(
         )
         for card in cards
     )
-    default = TAKING_TURNS if local or len(group) > 1 else SIDE_BY_SIDE
-    return Host(name=name, agents=served, slowdown=slowdowns.get(name, default), cost=cost)
+    default = TAKING_TURNS if process or len(group) > 1 else SIDE_BY_SIDE
+    turn = TURN_SECONDS if process else None
+    return Host(name=name, agents=served, slowdown=slowdowns.get(name, default), turn=turn, cost=cost)
 
 
 def _whole(name: str, value: int) -> int:

@@ -2,6 +2,10 @@
 
 A replica works on all its jobs at once. With n at work each goes on at 1/slowdown(n) of the speed it has alone, so a
 replica keeps one clock of work done per job, and a job ends when that clock has gone on by the job's own work.
+
+Models in one process are one thread that takes turns, some tokens of one answer after some of another; turns are not
+equally long. There the clock counts rounds: a round lasts as long as a turn of each job at work, and a job ends after
+as many rounds as it has turns. A look is one turn, however long.
 """
 
 from __future__ import annotations
@@ -24,11 +28,11 @@ Done = Literal["done", "busy", "broken", "late"]
 class Job(simpy.Event):
     """One visit on its way through a station; the event happens when it is over, with how it ended."""
 
-    def __init__(self, env: simpy.Environment, place: int, work: float) -> None:
+    def __init__(self, env: simpy.Environment, place: int, work: float, turns: float) -> None:
         super().__init__(env)
         self.place = place
         """Which agent of the station it asks."""
-        self.work = work
+        self.work, self.turns = work, turns
         self.began = -1.0
         self.machine: _Machine | None = None
         self.over = False
@@ -41,14 +45,31 @@ class Job(simpy.Event):
 class _Machine:
     """One replica."""
 
-    __slots__ = ("alarm", "at", "clock", "env", "inside", "jobs", "load", "number", "over", "slowness", "up")
+    __slots__ = (
+        "alarm",
+        "at",
+        "clock",
+        "env",
+        "inside",
+        "jobs",
+        "load",
+        "number",
+        "over",
+        "round",
+        "slowness",
+        "turns",
+        "up",
+    )
 
     def __init__(
-        self, env: simpy.Environment, number: int, slowness: list[float], agents: int, over: Callable[[Job], None]
+        self, env: simpy.Environment, number: int, host: Host, slowness: list[float], over: Callable[[Job], None]
     ) -> None:
         self.env, self.number, self.slowness, self.over = env, number, slowness, over
+        self.turns = host.turn is not None
         self.up = True
-        self.load = 0
+        self.load, agents = 0, len(host.agents)
+        self.round = 0.0
+        """Seconds of one turn of each job at work."""
         self.inside = [0] * agents
         self.clock = 0.0
         self.at = 0.0
@@ -58,9 +79,8 @@ class _Machine:
     def start(self, job: Job, order: int) -> None:
         self._go_on()
         job.began, job.machine = self.env.now, self
-        heappush(self.jobs, (self.clock + job.work, order, job))
-        self.load += 1
-        self.inside[job.place] += 1
+        heappush(self.jobs, (self.clock + (job.turns if self.turns else job.work), order, job))
+        self._count(job, 1)
         # Where nobody is in anybody's way, only a new first one changes when the next job ends.
         if self.jobs[0][2] is job or self.slowness[self.load] != self.slowness[self.load - 1]:
             self._aim()
@@ -68,8 +88,7 @@ class _Machine:
     def leave(self, job: Job) -> None:
         """Take a job out before its end."""
         self._go_on()
-        self.load -= 1
-        self.inside[job.place] -= 1
+        self._count(job, -1)
         self._aim()
 
     def clear(self) -> list[Job]:
@@ -77,13 +96,24 @@ class _Machine:
         left = [job for _, _, job in self.jobs if not job.over]
         self.jobs.clear()
         self.alarm += 1
-        self.load, self.inside = 0, [0] * len(self.inside)
+        self.load, self.round, self.inside = 0, 0.0, [0] * len(self.inside)
         return left
+
+    def _count(self, job: Job, step: int) -> None:
+        """Count a job that comes (1) or goes (-1)."""
+        self.load += step
+        self.inside[job.place] += step
+        self.round = self.round + step * job.work / job.turns if self.load else 0.0
+
+    def _pace(self) -> float:
+        """Return the seconds in which the clock goes on by one."""
+        return self.round * self.slowness[self.load] / self.load if self.turns else self.slowness[self.load]
 
     def _go_on(self) -> None:
         now: float = self.env.now
         if self.load:
-            self.clock += (now - self.at) / self.slowness[self.load]
+            pace = self._pace()
+            self.clock += (now - self.at) / pace if pace > 0 else 0.0
         self.at = now
 
     def _aim(self) -> None:
@@ -93,7 +123,7 @@ class _Machine:
             heappop(jobs)
         self.alarm += 1
         if jobs:
-            delay = max(0.0, (jobs[0][0] - self.clock) * self.slowness[self.load])
+            delay = max(0.0, (jobs[0][0] - self.clock) * self._pace())
             timeout = simpy.Timeout(self.env, delay, self.alarm)
             timeout.callbacks.append(self._ring)
 
@@ -103,8 +133,7 @@ class _Machine:
         finish, _, job = heappop(self.jobs)
         self._go_on()
         self.clock = finish  # no rounding adds up
-        self.load -= 1
-        self.inside[job.place] -= 1
+        self._count(job, -1)
         self._aim()
         job.end("done")
         self.over(job)
@@ -121,14 +150,17 @@ class Station:
         self.waiting = [0] * len(host.agents)
         self._room = [agent.queue for agent in host.agents]
         slowness = host.slowdown.table(host.room)
-        self.machines = [_Machine(env, n, slowness, len(host.agents), self._next) for n in range(replicas)]
+        self.machines = [_Machine(env, n, host, slowness, self._next) for n in range(replicas)]
         self._up = replicas
         self._ranking = [(0, n) for n in range(replicas)]
         self._order = 0
 
-    def enter(self, place: int, work: float) -> Job:
+    def enter(self, place: int, work: float, turns: float = 1.0) -> Job:
         """Return the visit of a query that has come to one of the agents."""
-        job = Job(self.env, place, work)
+        if self.host.turn:
+            # An answer takes a turn to begin and one for its first word, then what fits into each.
+            turns = max(1.0, min(turns, 2 + work / self.host.turn))
+        job = Job(self.env, place, work, turns)
         if not self._up:
             job.end("broken")
         elif not self.waiting[place] and (machine := self._pick(place)) is not None:

@@ -20,6 +20,7 @@ class Step(NamedTuple):
     answers: bool
     work: float
     first: float
+    turns: float = 1.0
 
 
 def steps(
@@ -46,7 +47,7 @@ def steps(
             if value is not None and step.work > 0:
                 shape = 1 / value.variation**2 if value.variation else 1.0
                 work = float(random.gamma(shape, step.work / shape))
-                step = Step(step.agent, step.answers, work, step.first * work / step.work)
+                step = step._replace(work=work, first=step.first * work / step.work)
             route.append(step)
         yield route
 
@@ -54,10 +55,11 @@ def steps(
 def _steps(route: Route, number: Mapping[str, int], keeping: frozenset[str]) -> tuple[Step, ...]:
     made: list[Step] = []
     for visit in route.visits:
-        step = Step(number[visit.agent], visit.step == "answer", visit.seconds, visit.first)
+        step = Step(number[visit.agent], visit.step == "answer", visit.seconds, visit.first, visit.turns)
         last = made[-1] if made else None
         if last is not None and last.agent == step.agent and step.answers and visit.agent in keeping:
-            made[-1] = Step(step.agent, True, last.work + step.work, last.work + step.first)
+            first, turns = last.work + step.first, last.turns + step.turns
+            made[-1] = Step(step.agent, True, last.work + step.work, first, turns)
         elif step.work > 0 or step.answers:  # a look that takes no time is none: the agent is not asked
             made.append(step)
     return tuple(made)

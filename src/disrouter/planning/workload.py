@@ -29,6 +29,10 @@ class Visit:
     first: float = 0.0
     """Seconds of an answer until its first word."""
 
+    turns: int = 1
+    """In how many turns a model in this process does it at most: a look in one, an answer in one for each token and
+    one more to begin."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -61,6 +65,9 @@ class Behaviour:
 
     answer_share: float
     """Share of the queries at which it looks that it answers."""
+
+    turns: float = 1.0
+    """Of an answer, at most, on average."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +158,8 @@ def given_seconds(workload: Workload, given: Mapping[str, Given], agents: Sequen
     )
     behaviours = dict(workload.behaviours)
     for name, value in given.items():
-        share = behaviours[name].answer_share if name in behaviours else 1.0
-        behaviours[name] = Behaviour(looks=(value.look,), answers=(value.answer,), answer_share=share)
+        usual = behaviours.get(name, Behaviour(looks=(), answers=(), answer_share=1.0))
+        behaviours[name] = replace(usual, looks=(value.look,), answers=(value.answer,))
     drawn = {name: value for name, value in given.items() if value.variation}
     return replace(workload, routes=routes, behaviours=behaviours, given={**workload.given, **drawn})
 
