@@ -98,7 +98,8 @@ def test_a_checkpoint_is_of_the_architecture_and_learns_something(spec: LabModel
 def test_packed_problems_cost_what_they_cost_one_by_one(spec: LabModel) -> None:
     """Segments, and windows of layers that have them, are those that the model itself keeps to."""
     tokenizer = build_tokenizer()
-    model: Any = new_model(spec, tokenizer).eval()
+    model: Any = new_model(spec, tokenizer)
+    model.eval()
     corpus = build_corpus(tokenizer, rows=4, seed=1, mixture={})
     rows = np.arange(4)
     losses: list[float] = []
