@@ -264,6 +264,17 @@ def test_the_recipe_looks_where_the_command_builds(tmp_path: Path, monkeypatch: 
     assert Path(done.stdout.strip()) == Path(load_recipe("lab-mixed").agent("llama-xs").model)
 
 
+def test_a_training_of_what_is_not_built_says_how_to_build_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    done = CliRunner().invoke(cli, ["train", "--recipe", "lab-mixed"])
+
+    assert done.exit_code == 2
+    assert "There is no folder 'lab-build/mixed/base/llama-xs'" in done.output
+    assert "disrouter lab build --family mixed" in done.output
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_names_the_families_there_are() -> None:
     done = CliRunner().invoke(cli, ["lab", "build", "--family", "mxed"])
 
