@@ -19,6 +19,7 @@ from disrouter.training.tiny_models import architecture_of
 # One agent of every architecture, and of every way to touch the weights.
 AGENTS = {
     "lab-calibrated": {"agent-1": "qwen3"},
+    "lab-mixed": {"llama-xs": "llama", "gemma3-s": "gemma3_text", "phi3-m": "phi3"},
     "lab-paper": {"agent-1": "qwen3"},
     "mixed-calibrated": {"gemma-1b": "gemma3_text", "qwen-1.5b": "qwen2", "llama-3b": "llama", "phi-4b": "phi3"},
     "qwen2.5-paper": {"qwen2.5-0.5b": "qwen2", "qwen2.5-3b": "qwen2"},

@@ -62,10 +62,19 @@ def problems(
 
 @lab.command()
 @click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), help="Where the checkpoints go.  [default: lab-build]"
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the checkpoints go.  [default: lab-build, or lab-build/mixed]",
 )
 @click.option(
-    "--agent", "agents", multiple=True, metavar="NAME", help="Only this one; may be repeated. All five if left out."
+    "--family",
+    default="lab",
+    show_default=True,
+    metavar="lab|mixed",
+    help="lab: the five that ship; mixed: a Llama, a Gemma, a Phi and a Qwen, which do not.",
+)
+@click.option(
+    "--agent", "agents", multiple=True, metavar="NAME", help="Only this one; may be repeated. All if left out."
 )
 @click.option(
     "--stage",
@@ -86,7 +95,9 @@ def problems(
 )
 @click.option("--quick", is_flag=True, help="A rehearsal of the whole way; the models are no good.")
 @examples_as_typed
-def build(output: Path | None, agents: tuple[str, ...], stage: str, jobs: int, compiled: bool, quick: bool) -> None:
+def build(
+    output: Path | None, family: str, agents: tuple[str, ...], stage: str, jobs: int, compiled: bool, quick: bool
+) -> None:
     """Train the lab's checkpoints again from nothing.
 
     Takes hours on two cores. Can be stopped at any time: the same command goes on where it was and ends with the same
@@ -94,11 +105,13 @@ def build(output: Path | None, agents: tuple[str, ...], stage: str, jobs: int, c
 
       disrouter lab build --quick
       disrouter lab build --agent agent-1 --stage base --compile
+      disrouter lab build --family mixed --compile
     """
     from disrouter.cli._console import bars
 
     # A rehearsal must never pass for the real thing, so it lies elsewhere.
-    folder = output or (OUTPUT / "quick" if quick else OUTPUT)
+    home = OUTPUT if family == "lab" else OUTPUT / family
+    folder = output or (home / "quick" if quick else home)
     if jobs < 0:
         raise UsageError(f"--jobs {jobs} is out of range: it must be 0 (one per core) or more.")
     from disrouter.lab.build import build as build_checkpoints
@@ -112,7 +125,14 @@ def build(output: Path | None, agents: tuple[str, ...], stage: str, jobs: int, c
         try:
             stages = () if stage == "all" else (stage,)
             folders = build_checkpoints(
-                folder, agents=agents, stages=stages, jobs=jobs, compiled=compiled, quick=quick, report=report
+                folder,
+                family=family,
+                agents=agents,
+                stages=stages,
+                jobs=jobs,
+                compiled=compiled,
+                quick=quick,
+                report=report,
             )
         except KeyboardInterrupt:
             raise InterruptedRunError(

@@ -7,21 +7,23 @@ build goes on where it was and ends with the same bytes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from types import MappingProxyType
 
 from disrouter.engines.jobs import Job, JobReport, Progress, check_jobs
 from disrouter.engines.processes import run_jobs
 from disrouter.errors import UnknownNameError
-from disrouter.lab.family import FAMILY, Stage, lab_model
+from disrouter.lab.family import Stage, family_of, lab_model
 
 __all__ = ["RECIPES", "Task", "build", "tasks_of"]
 
-RECIPES: dict[Stage, str] = {"calibrated": "lab-calibrated", "paper": "lab-paper"}
-"""The embedded recipe whose last stage is an agent's checkpoint of that stage."""
+RECIPES: Mapping[str, Mapping[Stage, str]] = MappingProxyType(
+    {"lab": {"calibrated": "lab-calibrated", "paper": "lab-paper"}, "mixed": {"calibrated": "lab-mixed"}}
+)
+"""For every family, the embedded recipe whose last stage is an agent's checkpoint of a stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Task:
 
     agent: str
     stage: Stage
+    family: str = "lab"
 
     @property
     def name(self) -> str:
@@ -43,24 +46,27 @@ class Task:
     def needs(self) -> tuple[Task, ...]:
         """Return the tasks that must be finished before this one."""
         if self.stage == "calibrated":
-            return (Task(self.agent, "base"),)
+            return (replace(self, stage="base"),)
         if self.stage == "paper":  # both learn from one profile, which the calibrated stage makes
-            return (Task(self.agent, "calibrated"),)
+            return (replace(self, stage="calibrated"),)
         parent = lab_model(self.agent).grown_from
-        return (Task(parent, "base"),) if parent else ()
+        return (replace(self, agent=parent),) if parent else ()
 
 
-def tasks_of(agents: Sequence[str], stages: Sequence[str]) -> list[Task]:
+def tasks_of(agents: Sequence[str], stages: Sequence[str], family: str = "lab") -> list[Task]:
     """Return the tasks that build ``stages`` of ``agents`` (all if empty), needed earlier ones included, in order.
 
     Raises:
-        UnknownNameError: An agent or a stage is not one of the lab's.
+        UnknownNameError: The lab has no such family, or the family no such agent or stage.
     """
+    models = {model.name: model for model in family_of(family)}
+    known: list[Stage] = ["base", *RECIPES[family]]
     for name in agents:
-        lab_model(name)
+        if name not in models:
+            raise UnknownNameError.of("lab model", name, models, where=f"family '{family}'")
     for stage in stages:
-        if stage not in get_args(Stage):
-            raise UnknownNameError.of("stage", stage, get_args(Stage))
+        if stage not in known:
+            raise UnknownNameError.of("stage", stage, known, where=f"family '{family}'")
     ordered: list[Task] = []
 
     def add(task: Task) -> None:
@@ -69,11 +75,12 @@ def tasks_of(agents: Sequence[str], stages: Sequence[str]) -> list[Task]:
                 add(needed)
             ordered.append(task)
 
-    for model in FAMILY:
-        for stage in get_args(Stage):
-            last = stage != "base" and model is FAMILY[-1]  # always answers: there is nothing to train
-            if not last and model.name in (agents or [m.name for m in FAMILY]) and stage in (stages or get_args(Stage)):
-                add(Task(model.name, stage))
+    largest = list(models)[-1]
+    for name in models:
+        for chosen in known:
+            last = chosen != "base" and name == largest  # always answers: there is nothing to train
+            if not last and name in (agents or models) and chosen in (stages or known):
+                add(Task(name, chosen, family))
     # The largest take longest: begin with them, so that the small ones fill the gaps.
     return sorted(ordered, key=lambda task: (-_weight(task), task.agent, task.stage))
 
@@ -81,6 +88,7 @@ def tasks_of(agents: Sequence[str], stages: Sequence[str]) -> list[Task]:
 def build(
     output: Path,
     *,
+    family: str = "lab",
     agents: Sequence[str] = (),
     stages: Sequence[str] = (),
     jobs: int = 0,
@@ -94,20 +102,21 @@ def build(
 
     Args:
         output: Where the checkpoints go; what is there already is not made again.
+        family: "lab", the one that ships, or "mixed".
         agents: Names; all if empty. What they need (base before the others, the fourth before the fifth) is built too.
-        stages: "base", "calibrated", "paper"; all if empty.
+        stages: "base", "calibrated", "paper" (not of the mixed family); all if empty.
         jobs: Agents built side by side; one per core if 0.
         compiled: Compile models for pretraining (needs a C++ compiler; about three times as fast).
         quick: A rehearsal in about a minute per agent: the whole way, far too short to be any good.
         report: Called with agent, stage ("base", "profile", "sft", …), step, steps and loss (NaN where there is none).
 
     Raises:
-        UnknownNameError: An agent or a stage is not one of the lab's.
+        UnknownNameError: The lab has no such family, or the family no such agent or stage.
         UsageError: ``jobs`` is negative.
         DisrouterError: A build failed; what is finished is kept.
     """
     check_jobs(jobs)
-    tasks = tasks_of(agents, stages)
+    tasks = tasks_of(agents, stages, family)
     waiting = [task for task in tasks if not (task.folder(output) / "model.safetensors").is_file()]
     if waiting:
         output.mkdir(parents=True, exist_ok=True)
@@ -150,7 +159,7 @@ def _pretrain(task: Task, output: Path, compiled: bool, quick: bool, progress: P
     pretrain(
         spec,
         task.folder(output),
-        start_from=Task(spec.grown_from, "base").folder(output) if spec.grown_from else None,
+        start_from=replace(task, agent=spec.grown_from).folder(output) if spec.grown_from else None,
         compiled=compiled,
         report=lambda done: progress("base", done.step, done.steps, done.loss),
         checkpoint_every=20 if quick else 200,
@@ -164,7 +173,7 @@ def _train(task: Task, output: Path, quick: bool, progress: Progress) -> None:
     from disrouter.training.rehearsal import RehearsalSuite, rehearsed
     from disrouter.training.suites import TrainingSuite
 
-    recipe = load_recipe(RECIPES[task.stage])
+    recipe = load_recipe(RECIPES[task.family][task.stage])
     suite: TrainingSuite = LabSuite()
     if quick:
         recipe, suite = rehearsed(recipe), RehearsalSuite(suite)

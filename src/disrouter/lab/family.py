@@ -1,69 +1,39 @@
-"""The lab's model family: five sizes of one published architecture, and where their checkpoints lie.
+"""The lab's model families, and where the checkpoints of the one that ships lie.
 
-All five are Qwen3 models (QK-norm keeps such small models stable at high learning rates) with tied embeddings. The
-fifth grows out of the fourth: every block is followed by two copies whose outputs start at zero, so that growing
+``lab`` ships: five Qwen3 models (QK-norm keeps such small models stable at high learning rates) with tied embeddings.
+The fifth grows out of the fourth: every block is followed by two copies whose outputs start at zero, so that growing
 changes no answer (block expansion, LLaMA Pro, arXiv 2401.02415), and training goes on from there.
+
+``mixed`` is built, and does not ship: four sizes, each of another published architecture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from disrouter.errors import UnknownNameError
+from disrouter.errors import ModelError, UnknownNameError
+from disrouter.lab.model import CONTEXT_LENGTH, LabModel
 
-__all__ = ["FAMILY", "LabModel", "Stage", "checkpoint_of", "checkpoint_path", "lab_model"]
+__all__ = [
+    "CONTEXT_LENGTH",
+    "FAMILIES",
+    "FAMILY",
+    "MIXED",
+    "LabModel",
+    "Stage",
+    "checkpoint_of",
+    "checkpoint_path",
+    "family_of",
+    "lab_model",
+]
 
 Stage = Literal["base", "calibrated", "paper"]
 """``base``: pretrained on the skills; ``calibrated``: the same weights with a confidence head; ``paper``: after SFT and
 RL as in the paper.
 """
-
-CONTEXT_LENGTH = 128
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabModel:
-    """One size of the family: its shape and how it is pretrained."""
-
-    name: str
-    hidden: int
-    layers: int
-    heads: int
-    head_dim: int
-    mlp: int
-    steps: int
-    """Optimizer steps of pretraining, each of ``batch`` rows of 96 packed tokens."""
-
-    batch: int = 64
-    rate: float = 0.02
-    """Peak learning rate of the weight matrices."""
-
-    seed: int = 0
-    grown_from: str | None = None
-    """Name of the smaller model whose blocks this one starts from."""
-
-    mixture: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """Weights of skills in pretraining that differ from 1: what the agent has seen more or less of."""
-
-    def config(self, vocabulary: int) -> dict[str, Any]:
-        """Return the keyword arguments of ``transformers.Qwen3Config``."""
-        return {
-            "vocab_size": vocabulary,
-            "hidden_size": self.hidden,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.heads,
-            "head_dim": self.head_dim,
-            "intermediate_size": self.mlp,
-            "max_position_embeddings": CONTEXT_LENGTH,
-            "tie_word_embeddings": True,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
-        }
-
 
 FAMILY = (
     LabModel(name="agent-1", hidden=32, layers=3, heads=2, head_dim=16, mlp=80, steps=3000, seed=1),
@@ -110,24 +80,100 @@ FAMILY = (
 )
 
 
+MIXED = (
+    LabModel(
+        name="llama-xs",
+        architecture="llama",
+        hidden=32,
+        layers=3,
+        heads=2,
+        key_value_heads=1,
+        head_dim=16,
+        mlp=80,
+        steps=2400,
+        seed=11,
+    ),
+    LabModel(
+        name="gemma3-s",
+        architecture="gemma3_text",
+        hidden=64,
+        layers=3,
+        heads=4,
+        key_value_heads=1,
+        head_dim=16,
+        mlp=160,
+        window=24,
+        steps=1400,
+        seed=12,
+        mixture=MappingProxyType({"facts": 3.0}),
+    ),
+    LabModel(
+        name="phi3-m",
+        architecture="phi3",
+        hidden=96,
+        layers=4,
+        heads=4,
+        head_dim=24,
+        mlp=256,
+        steps=900,
+        seed=13,
+        mixture=MappingProxyType({"facts": 0.5}),
+    ),
+    LabModel(
+        name="qwen3-l",
+        hidden=160,
+        layers=4,
+        heads=5,
+        key_value_heads=1,
+        head_dim=32,
+        mlp=384,
+        steps=800,
+        seed=14,
+    ),
+)
+
+FAMILIES: Mapping[str, tuple[LabModel, ...]] = MappingProxyType({"lab": FAMILY, "mixed": MIXED})
+"""Every family from its smallest model to its largest, which always answers."""
+
+
 def lab_model(name: str) -> LabModel:
-    """Return the family member called ``name``.
+    """Return the model called ``name``, of whichever family.
 
     Raises:
-        UnknownNameError: The family has no such member.
+        UnknownNameError: No family has such a member.
     """
-    for model in FAMILY:
+    models = [model for family in FAMILIES.values() for model in family]
+    for model in models:
         if model.name == name:
             return model
-    raise UnknownNameError.of("lab model", name, (model.name for model in FAMILY))
+    raise UnknownNameError.of("lab model", name, (model.name for model in models))
+
+
+def family_of(name: str) -> tuple[LabModel, ...]:
+    """Return the models of the family called ``name``.
+
+    Raises:
+        UnknownNameError: The lab has no such family.
+    """
+    if name not in FAMILIES:
+        raise UnknownNameError.of("family", name, FAMILIES)
+    return FAMILIES[name]
 
 
 def checkpoint_path(name: str, stage: Stage = "calibrated") -> Path:
     """Return the folder of a shipped checkpoint, in Hugging Face format.
 
     The largest agent always answers and has one stage only: its base checkpoint serves as all.
+
+    Raises:
+        UnknownNameError: The lab has no such model.
+        ModelError: The model does not ship.
     """
-    lab_model(name)
+    if lab_model(name) not in FAMILY:
+        raise ModelError(
+            f"Lab model '{name}' does not ship with the package.",
+            hint="build it with `disrouter lab build --family mixed`, and name its folder instead",
+        )
     checkpoints = Path(__file__).parent / "checkpoints"
     return checkpoints / ("base" if name == FAMILY[-1].name else stage) / name
 

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from disrouter.lab.corpus import ROW, Corpus, build_corpus
-from disrouter.lab.family import LabModel
+from disrouter.lab.model import LabModel
 from disrouter.lab.muon import Muon
 from disrouter.lab.tokenizer import build_tokenizer
 
@@ -50,20 +50,22 @@ class Progress:
     seconds: float
 
 
-def new_model(spec: LabModel, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+def new_model(spec: LabModel, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """Return a freshly initialised model of ``spec``'s shape, drawn from its seed."""
     torch.manual_seed(spec.seed)
-    config = Qwen3Config(
+    config = AutoConfig.for_model(
+        spec.architecture,
         **spec.config(len(tokenizer)),
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         initializer_range=0.5 / spec.hidden**0.5,
     )
-    return Qwen3ForCausalLM(config)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # untyped upstream
+    return model
 
 
-def grow(small: Qwen3ForCausalLM, large: Qwen3ForCausalLM) -> None:
+def grow(small: PreTrainedModel, large: PreTrainedModel) -> None:
     """Copy ``small`` into the deeper ``large`` so that both compute the same function.
 
     Each block of ``small`` is followed by copies whose output projections are zero (LLaMA Pro, arXiv 2401.02415).
@@ -79,11 +81,11 @@ def grow(small: Qwen3ForCausalLM, large: Qwen3ForCausalLM) -> None:
             torch.nn.init.zeros_(block.mlp.down_proj.weight)
 
 
-def save_checkpoint(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write a checkpoint (bfloat16 safetensors, tokenizer, chat template), whole or not at all."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    rounded = Qwen3ForCausalLM(model.config)
+    rounded = type(model)(model.config)
     rounded.load_state_dict(model.state_dict())
     torch.nn.Module.to(rounded, dtype=torch.bfloat16)
     rounded.config.dtype = torch.bfloat16
@@ -95,7 +97,7 @@ def save_checkpoint(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast,
     os.replace(partial, folder)
 
 
-def _optimizers(model: Qwen3ForCausalLM, rate: float) -> list[torch.optim.Optimizer]:
+def _optimizers(model: PreTrainedModel, rate: float) -> list[torch.optim.Optimizer]:
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
@@ -120,14 +122,15 @@ def _batches(corpus: Corpus, batch: int, seed: int, start: int) -> Iterator[NDAr
             step += 1
 
 
-def _loss(
-    forward: Callable[..., Any], model: Qwen3ForCausalLM, corpus: Corpus, rows: NDArray[np.int64]
-) -> torch.Tensor:
+def _loss(forward: Callable[..., Any], model: PreTrainedModel, corpus: Corpus, rows: NDArray[np.int64]) -> torch.Tensor:
     tokens = torch.from_numpy(corpus.tokens[rows].astype(np.int64))
     positions = torch.from_numpy(corpus.positions[rows].astype(np.int64))
     segments = torch.from_numpy(corpus.segments[rows])
     targets = torch.from_numpy(corpus.targets[rows])
-    mask = (segments[:, None, :] == segments[:, :, None]).tril()[:, None]  # (rows, 1, ROW, ROW)
+    mask: Any = (segments[:, None, :] == segments[:, :, None]).tril()[:, None]  # (rows, 1, ROW, ROW)
+    if (window := getattr(model.config, "sliding_window", None)) and "sliding_attention" in model.config.layer_types:
+        # A prepared mask is taken as it is: layers with a window need one of their own.
+        mask = {"full_attention": mask, "sliding_attention": mask.triu(1 - window)}
     hidden = forward(
         input_ids=tokens, position_ids=positions, attention_mask=mask, use_cache=False
     ).last_hidden_state  # (rows, ROW, hidden)
@@ -156,7 +159,7 @@ def pretrain(
     tokenizer = build_tokenizer()
     model = new_model(spec, tokenizer)
     if start_from is not None:
-        grow(Qwen3ForCausalLM.from_pretrained(start_from, dtype=torch.float32), model)
+        grow(AutoModelForCausalLM.from_pretrained(start_from, dtype=torch.float32), model)
     optimizers = _optimizers(model, spec.rate)
     state_file = folder.with_name(f".{folder.name}.state.safetensors")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -203,7 +206,7 @@ def pretrain(
 
 
 def _keep(
-    file: Path, model: Qwen3ForCausalLM, optimizers: list[torch.optim.Optimizer], step: int, seconds: float
+    file: Path, model: PreTrainedModel, optimizers: list[torch.optim.Optimizer], step: int, seconds: float
 ) -> None:
     """Write the training state, whole or not at all."""
     tensors = {
@@ -218,7 +221,7 @@ def _keep(
     os.replace(partial, file)
 
 
-def _restore(file: Path, model: Qwen3ForCausalLM, optimizers: list[torch.optim.Optimizer]) -> tuple[int, float]:
+def _restore(file: Path, model: PreTrainedModel, optimizers: list[torch.optim.Optimizer]) -> tuple[int, float]:
     with safe_open(file, framework="pt") as stored:
         meta = stored.metadata()
     tensors = load_file(file)

@@ -16,6 +16,9 @@ LAB = "lab:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """A name that a hub may know, as ``Qwen/Qwen2.5-7B-Instruct``; a local folder may have it, too."""
 
+_BUILT = Path("lab-build/mixed")
+"""Where the recipe ``lab-mixed`` finds what is built, from the folder that the commands are given in."""
+
 # Weights as safetensors only; nothing that could be run.
 _FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
@@ -40,6 +43,11 @@ def base_folder(model: str) -> Path:
         folder = _local(model)
         if not folder.exists() and _HUB_NAME.fullmatch(model):
             folder = _from_hub(model)
+        if not folder.exists() and folder.is_relative_to(_BUILT):
+            raise ModelError(
+                f"There is no folder '{model}': the lab's mixed family does not ship.",
+                hint="build it here first with `disrouter lab build --family mixed --stage base --compile`",
+            )
     check_model_folder(folder)
     return folder
 
