@@ -31,7 +31,25 @@ class Cluster:
         engine = engine_of("ray")
         assert engine is not None
         self._open = ExitStack()
-        self.hosted = self._open.enter_context(engine.hosting(lambda: self.read()))
+        self._hosted = self._open.enter_context(engine.hosting(lambda: self.read()))
+        self._networks: list[Network] = []
+
+    def hosted(self) -> Network:
+        """Return the network that is read now, on the cluster until the test ends."""
+        self._networks.append(self._hosted())
+        return self._networks[-1]
+
+    def clear(self) -> None:
+        """Let go of everybody, so that there is room for what the next test hosts."""
+
+        async def leave() -> None:
+            for network in self._networks:
+                for agent in network.agents.values():
+                    if hasattr(agent, "app"):
+                        await agent.aclose()
+
+        asyncio.run(leave())
+        self._networks.clear()
 
     def host(self, agents: Sequence[Agent], placement: Placement = LIGHT) -> Network:
         network = Network("on-ray", list(agents))

@@ -15,7 +15,7 @@ TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def shared() -> Iterator[Cluster]:
     """A cluster that ends with the tests of a file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
@@ -24,3 +24,10 @@ def cluster() -> Iterator[Cluster]:
         yield made
         made.close()
         assert [process.name for process in before if process.alive] == []
+
+
+@pytest.fixture
+def cluster(shared: Cluster) -> Iterator[Cluster]:
+    """The cluster of a file, empty again after the test."""
+    yield shared
+    shared.clear()
