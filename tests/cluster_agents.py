@@ -45,8 +45,8 @@ class Cluster:
         async def leave() -> None:
             for network in self._networks:
                 for agent in network.agents.values():
-                    if hasattr(agent, "app"):
-                        await agent.aclose()
+                    if hasattr(agent, "app") and callable(close := getattr(agent, "aclose", None)):
+                        await close()
 
         asyncio.run(leave())
         self._networks.clear()
