@@ -2,9 +2,9 @@
 
     python benchmarks/fast_backend.py [PORT]
 
-The model's name chooses: ``fast`` answers at once, ``slow`` after 0.2 s, ``paced`` streams a chunk every 5 ms,
-``crawling`` one every 3 s, and ``unsure`` says the rejection token when it is asked for one token. Any of them streams
-22 chunks if asked to stream.
+The model's name chooses: ``fast`` answers at once, ``slow`` after 0.2 s, ``paced`` streams a chunk every 5 ms and tells
+with its first words when it sent them, ``crawling`` one every 3 s, and ``unsure`` says the rejection token when it is
+asked for one token. Any of them streams 22 chunks if asked to stream.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from typing import cast
 
 CHUNKS = 22
@@ -145,7 +146,10 @@ class Backend(asyncio.Protocol):
         """Send one chunk, and the next one in the loop's next turn or after the pause."""
         if self.transport.is_closing():
             return
-        self.transport.write(parts[place])
+        part = parts[place]
+        if place == 1 and pause == PACE_SECONDS:  # this machine's clock: the client is on it, too
+            part = _part(_choice({"content": f"word0@{time.monotonic():.6f} "}))
+        self.transport.write(part)
         if place + 1 < len(parts):
             if pause:
                 self.loop.call_later(pause, self.stream, parts, place + 1, pause)

@@ -215,6 +215,7 @@ def ratios(figures: dict[str, dict[str, float]], chunks: dict[str, dict[str, flo
         "ours / pass-through, processor time of a request": ours_[busy] / bare[busy],
         "ours / pass-through, processor time of a stream": ours_[busy_stream] / bare[busy_stream],
         "first chunk, added median ms": chunks["ours"]["first ms, p50"] - chunks["direct"]["first ms, p50"],
+        "first words, ms after the server sent them": chunks["ours"]["first words, ms after they were sent, p50"],
     }
     if "LiteLLM" in figures and figures["LiteLLM"][many] and figures["LiteLLM"][streams]:
         found["ours / LiteLLM, requests/s"] = ours_[many] / figures["LiteLLM"][many]

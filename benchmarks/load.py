@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import statistics
 import subprocess
 import tempfile
@@ -22,6 +23,10 @@ done = function(summary, latency, requests)
     latency:percentile(50), latency:percentile(99)))
 end
 """
+
+
+_SENT = re.compile(rb"word0@([0-9.]+) ")
+"""The first words of an answer, with the time at which the server sent them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +68,38 @@ def wrk(url: str, body: str, *, connections: int, seconds: float) -> Found:
 
 
 async def first_chunks(url: str, body: str, streams: int) -> dict[str, float]:
-    """Return when the first piece of the answer came, and the longest pause in a stream, one stream after the other."""
+    """Return when the first words of an answer came, how long after the server had sent them, and the longest pause in
+    a stream; one stream after the other.
+    """
     parts = urlsplit(url)
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
     request = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    first, longest = [], []
+    first, relayed, longest = [], [], []
     for number in range(streams + 10):
         began = last = time.perf_counter()
         writer.write(request)
-        data, pause, at = b"", 0.0, None
+        data, pause, at, sent = b"", 0.0, None, 0.0
         while not data.endswith(b"0\r\n\r\n"):
             piece = await reader.read(2**16)
             assert piece, data
-            now = time.perf_counter()
+            now, clock = time.perf_counter(), time.monotonic()
             data += piece
-            if at is None and b"word0" in data:  # the first chunk that says something
-                at = now - began
+            if at is None and (words := _SENT.search(data)):
+                at, sent = now - began, clock - float(words[1])
             elif at is not None:
                 pause = max(pause, now - last)
             last = now
         if number >= 10:
             first.append(1000 * (at or 0.0))
+            relayed.append(1000 * sent)
             longest.append(1000 * pause)
     writer.close()
     return {
         "first ms, p50": statistics.median(first),
         "first ms, p99": sorted(first)[int(0.99 * len(first))],
+        "first words, ms after they were sent, p50": statistics.median(relayed),
+        "first words, ms after they were sent, p99": sorted(relayed)[int(0.99 * len(relayed))],
         "longest pause ms, p50": statistics.median(longest),
         "longest pause ms, worst": max(longest),
     }
