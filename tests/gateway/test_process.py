@@ -104,6 +104,38 @@ async def test_sigterm_answers_what_was_accepted_and_sighup_reads_the_file_again
             process.stderr.close()
 
 
+async def test_a_second_signal_ends_the_gateway_at_once_and_without_a_traceback(
+    backend: MockBackend, tmp_path: Path
+) -> None:
+    (tmp_path / "n.yaml").write_text(NETWORK.format(name="slow", url=backend.url))
+    process = start(tmp_path, "--no-dashboard")
+    try:
+        url = await address_of(process)
+        backend.first = 60.0
+        async with aiohttp.ClientSession() as http:
+
+            async def is_ready() -> bool:
+                async with http.get(url + "/health/ready") as reply:
+                    return reply.status == 200
+
+            slow = asyncio.create_task(http.post(url + "/v1/chat/completions", json=ask()))
+            await wait_until(lambda: len(backend.received) == 1)
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(20):
+                while await is_ready():
+                    await asyncio.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(process.wait, 20) == 0
+            await asyncio.gather(slow, return_exceptions=True)
+        assert process.stderr is not None
+        assert "Traceback" not in await asyncio.to_thread(process.stderr.read)
+    finally:
+        process.kill()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
+
+
 async def test_whoever_was_connected_when_the_end_came_gets_an_answer(backend: MockBackend) -> None:
     backend.first = 0.02
     outcomes: list[Any] = []

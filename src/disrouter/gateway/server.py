@@ -144,6 +144,7 @@ class GatewayServer(uvicorn.Server):
         """End: softly at the first signal, at once at the second."""
         if self.gateway.draining:
             self.should_exit = self.force_exit = True
+            logging.getLogger("uvicorn.error").disabled = True  # it would tell of everything that is cut off now
             return
         self.gateway.drain()
         self._ends_at = time.monotonic() + self.settle
