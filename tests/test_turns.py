@@ -23,11 +23,11 @@ def thread_of_the_test() -> Iterator[None]:
         thread.shutdown()
 
 
-def counting(to: int, log: list[str] | None = None, name: str = "") -> Callable[[], tuple[int, bool]]:
+def counting(to: int, log: list[str] | None = None, name: str = "") -> Callable[[threading.Event], tuple[int, bool]]:
     """A job of so many turns, which notes each."""
     numbers = iter(range(1, to + 1))
 
-    def turn() -> tuple[int, bool]:
+    def turn(_left: threading.Event) -> tuple[int, bool]:
         number = next(numbers)
         if log is not None:
             log.append(name)
@@ -69,7 +69,7 @@ async def test_all_turns_are_on_one_thread_and_not_the_loops() -> None:
 async def test_what_breaks_in_a_turn_breaks_where_it_is_listened_to() -> None:
     numbers = iter([1])
 
-    def turn() -> tuple[int, bool]:
+    def turn(_left: threading.Event) -> tuple[int, bool]:
         return next(numbers, None) or 1 // 0, False
 
     heard = []
@@ -83,7 +83,7 @@ async def test_what_breaks_in_a_turn_breaks_where_it_is_listened_to() -> None:
 async def test_whoever_stops_listening_has_no_further_turn() -> None:
     done: list[str] = []
 
-    def endless() -> tuple[int, bool]:
+    def endless(_left: threading.Event) -> tuple[int, bool]:
         done.append("turn")
         return len(done), False
 
@@ -102,4 +102,4 @@ async def test_turns_know_what_was_set_where_they_were_asked_for() -> None:
     name.set("somebody")
 
     assert await take_turn(DEVICE, name.get) == "somebody"
-    assert [value async for value in take_turns(DEVICE, lambda: (name.get(), True))] == ["somebody"]
+    assert [value async for value in take_turns(DEVICE, lambda _left: (name.get(), True))] == ["somebody"]

@@ -9,7 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,19 @@ def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
+@contextmanager
+def started(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A gateway's process, and its end whatever happens."""
+    process = start(folder, *options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
+
+
 async def address_of(process: subprocess.Popen[str]) -> str:
     assert process.stderr is not None
     line = await asyncio.to_thread(process.stderr.readline)
@@ -60,8 +74,7 @@ async def test_sigterm_answers_what_was_accepted_and_sighup_reads_the_file_again
     backend: MockBackend, tmp_path: Path
 ) -> None:
     (tmp_path / "n.yaml").write_text(NETWORK.format(name="first", url=backend.url))
-    process = start(tmp_path, "--no-dashboard")
-    try:
+    with started(tmp_path, "--no-dashboard") as process:
         url = await address_of(process)
         async with aiohttp.ClientSession() as http:
 
@@ -97,19 +110,13 @@ async def test_sigterm_answers_what_was_accepted_and_sighup_reads_the_file_again
         assert [status for status, _ in results] == [200] * 20
         assert {body["model"] for _, body in results} == {"second"}
         assert await asyncio.to_thread(process.wait, 20) == 0
-    finally:
-        process.kill()
-        process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
 
 
 async def test_a_second_signal_ends_the_gateway_at_once_and_without_a_traceback(
     backend: MockBackend, tmp_path: Path
 ) -> None:
     (tmp_path / "n.yaml").write_text(NETWORK.format(name="slow", url=backend.url))
-    process = start(tmp_path, "--no-dashboard")
-    try:
+    with started(tmp_path, "--no-dashboard") as process:
         url = await address_of(process)
         backend.first = 60.0
         async with aiohttp.ClientSession() as http:
@@ -129,11 +136,6 @@ async def test_a_second_signal_ends_the_gateway_at_once_and_without_a_traceback(
             await asyncio.gather(slow, return_exceptions=True)
         assert process.stderr is not None
         assert "Traceback" not in await asyncio.to_thread(process.stderr.read)
-    finally:
-        process.kill()
-        process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
 
 
 async def test_whoever_was_connected_when_the_end_came_gets_an_answer(backend: MockBackend) -> None:

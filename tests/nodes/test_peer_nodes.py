@@ -99,8 +99,8 @@ async def test_a_gateway_gives_the_query_away_once_and_its_reply_tells_every_hop
     async with peered(plain) as peers, running(network=peers.network) as gateway:
         status, reply, headers = await gateway.post()
         events = await gateway.events()
-        calls = {n: node.calls.labels("carry", "done")._value.get() for n, node in peers.nodes.items()}
-        looks = [node.calls.labels("look", "done")._value.get() for node in peers.nodes.values()]
+        calls = {n: node.calls.at("carry", "done").value for n, node in peers.nodes.items()}
+        looks = [node.calls.at("look", "done").value for node in peers.nodes.values()]
 
     assert status == 200
     assert reply["choices"][0]["message"]["content"] == "large says so"

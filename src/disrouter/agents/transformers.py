@@ -130,17 +130,14 @@ class TransformersAgent:
             ModelError: The model cannot be loaded.
             AgentError: The model broke.
         """
-        start, first, left = time.perf_counter(), None, threading.Event()
+        start, first = time.perf_counter(), None
         device = await self._device()
         stream = await take_turn(device, self._open, query, scenario, look, sampling)
-        try:
-            async with aclosing(take_turns(device, partial(self._go_on, stream, query, left))) as turns:
-                async for deltas in turns:
-                    for delta in deltas:
-                        first = first or time.perf_counter() - start
-                        yield delta
-        finally:
-            left.set()
+        async with aclosing(take_turns(device, partial(self._go_on, stream, query))) as turns:
+            async for deltas in turns:
+                for delta in deltas:
+                    first = first or time.perf_counter() - start
+                    yield delta
         seconds = time.perf_counter() - start
         rest, completion = stream.close(seconds)
         if rest:

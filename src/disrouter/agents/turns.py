@@ -39,11 +39,12 @@ async def take_turn(device: str, function: Callable[P, T], /, *args: P.args, **k
     return await asyncio.get_running_loop().run_in_executor(_thread_of(device), call)
 
 
-async def take_turns(device: str, function: Callable[[], tuple[T, bool]]) -> AsyncGenerator[T, None]:
+async def take_turns(device: str, function: Callable[[threading.Event], tuple[T, bool]]) -> AsyncGenerator[T, None]:
     """Yield what a function returns turn by turn, until it says beside it that this was the last one.
 
     The next turn is asked for at the end of one, not when somebody has read what came of it: the thread is never idle
-    in between. Whoever stops listening has no further turn.
+    in between. Whoever stops listening has no further turn, and sets the event that the function is given, which may
+    end a turn before its time.
     """
     loop, thread = asyncio.get_running_loop(), _thread_of(device)
     made: asyncio.Queue[tuple[T, bool] | BaseException] = asyncio.Queue()
@@ -54,7 +55,7 @@ async def take_turns(device: str, function: Callable[[], tuple[T, bool]]) -> Asy
             return
         found: tuple[T, bool] | BaseException
         try:
-            found = context.run(function)
+            found = context.run(function, left)
         except BaseException as error:  # whoever listens is told
             found = error
         with suppress(RuntimeError):  # the loop, or the thread, has ended: nobody listens

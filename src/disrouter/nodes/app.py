@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -28,6 +28,7 @@ from disrouter.agents.wire import WIRE
 from disrouter.agents.wire_cards import card_json
 from disrouter.gateway.access import Access
 from disrouter.gateway.app import Gateway, RawEndpoint, Settings
+from disrouter.gateway.counts import Tally
 from disrouter.gateway.endpoints import Door
 from disrouter.gateway.errors import ProblemError
 from disrouter.gateway.hosts import is_local
@@ -83,13 +84,12 @@ class Node:
             warm=warm,
         )
         self.hosting = Hosting(self.gateway.service.guards[self.name], most=looks, seconds=look_seconds)
-        self.calls = Counter(
+        self.calls = Tally(
             "disrouter_node_calls",
             "Calls of networks elsewhere, by what came of them.",
             ["call", "outcome"],
-            registry=self.metrics.registry,
+            self.metrics.registry,
         )
-        self._counters: dict[tuple[str, str], Counter] = {}
         held = Gauge("disrouter_node_looks", "Looks held for their answers.", registry=self.metrics.registry)
         held.set_function(lambda: self.hosting.held)
 
@@ -114,10 +114,7 @@ class Node:
 
     def count(self, call: str, outcome: str) -> None:
         """Count a call of a network elsewhere."""
-        counter = self._counters.get((call, outcome))
-        if counter is None:
-            counter = self._counters[call, outcome] = self.calls.labels(call, outcome)
-        counter.inc()
+        self.calls.at(call, outcome).value += 1
 
     def travel(self, scope: Scope, headers: Mapping[str, str], body: bytes) -> Travel:
         """Return what a call from a network elsewhere carries along.

@@ -39,10 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ValueOfForwarding"]
 
-MOST_THRIFT = 1e6
-"""Far beyond what any budget needs; values of much larger ones would overflow."""
-
-MOST_LOOK_WEIGHT = 1e6
+MOST_WEIGHT = 1e6
+"""Of thrift and looks: far beyond what anybody needs; values of much larger ones would overflow."""
 
 TIE = 1e-9
 """Looking once more must promise at least this much: in a tie the query has travelled enough."""
@@ -88,17 +86,16 @@ class ValueOfForwarding:
                 f"Policy '{self.name}': floor {self.floor!r} is not a number from 0 to 1.",
                 hint="0 sets no floor; `disrouter tune --max-accuracy-drop` finds one that keeps a promise",
             )
-        if not is_number(self.thrift) or not 1.0 <= self.thrift <= MOST_THRIFT:
-            raise ConfigError(
-                f"Policy '{self.name}': thrift {self.thrift!r} is not a number from 1 to {MOST_THRIFT:,.0f}.",
-                hint="1 weighs cost as the scenario says; `disrouter tune --budget` finds what keeps a budget",
-            )
-        if not is_number(self.look_weight) or not 1.0 <= self.look_weight <= MOST_LOOK_WEIGHT:
-            raise ConfigError(
-                f"Policy '{self.name}': look_weight {self.look_weight!r} is not a number from 1 to "
-                f"{MOST_LOOK_WEIGHT:,.0f}.",
-                hint="1 weighs looks as they cost; 4 or so makes rejections fewer at little or no loss",
-            )
+        for setting, hint in (
+            ("thrift", "1 weighs cost as the scenario says; `disrouter tune --budget` finds what keeps a budget"),
+            ("look_weight", "1 weighs looks as they cost; 4 or so makes rejections fewer at little or no loss"),
+        ):
+            weight = getattr(self, setting)
+            if not is_number(weight) or not 1.0 <= weight <= MOST_WEIGHT:
+                raise ConfigError(
+                    f"Policy '{self.name}': {setting} {weight!r} is not a number from 1 to {MOST_WEIGHT:,.0f}.",
+                    hint=hint,
+                )
 
     def bound(self, pool: Pool) -> ValueOfForwarding:
         """Return the policy with the tables of a pool.
