@@ -10,7 +10,7 @@ import torch
 from transformers import DynamicCache, PretrainedConfig
 from transformers.cache_utils import DynamicLayer
 
-__all__ = ["empty_cache", "fork", "is_plain", "keep_rows", "stack"]
+__all__ = ["cut", "empty_cache", "fork", "is_plain", "keep_rows", "stack"]
 
 _ROOM = 64
 
@@ -93,6 +93,12 @@ def stack(caches: Sequence[DynamicCache], rows: Sequence[int]) -> DynamicCache:
 def keep_rows(cache: DynamicCache, rows: torch.Tensor) -> None:
     """Keep the given rows of a cache, in that order; a row may be kept more than once."""
     cache.reorder_cache(cast(torch.LongTensor, rows))
+
+
+def cut(cache: DynamicCache, last: int) -> DynamicCache:
+    """Return the plain cache without its last tokens; nobody else may use it any more."""
+    cache.crop(-last)
+    return cache
 
 
 def fork(cache: DynamicCache, rows: torch.Tensor) -> DynamicCache:

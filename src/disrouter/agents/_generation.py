@@ -16,7 +16,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from disrouter.agents._attention import Span, attend_in_spans, spans
-from disrouter.agents._cache import empty_cache, fork, keep_rows, stack
+from disrouter.agents._cache import cut, empty_cache, fork, is_plain, keep_rows, stack
 
 __all__ = ["Answering", "Decoder", "Engine", "Prefill"]
 
@@ -142,6 +142,34 @@ class Engine:
         output = self._run(ids, cache, mask=mask, output_hidden_states=states)
         kept = torch.stack([layer[:, -1] for layer in output.hidden_states], 1) if states else None
         return Prefill(self, tuple(prompts), output.logits[:, -1], cache, mask, states=kept)
+
+    @torch.inference_mode()
+    def reread(self, prefill: Prefill, last: int) -> torch.Tensor:
+        """Return this model's scores of each prompt's first token after it read the ``last`` tokens once more.
+
+        The prompt up to there is taken as another model read it: ``prefill`` is of weights that differ from there on.
+        """
+        if not is_plain(prefill.cache):  # states that forget cannot be cut: read the beginning again
+            return self._continued(prefill, last)
+        rows = self.block(list(range(len(prefill.prompts))))
+        index = torch.tensor(rows, device=self.device)
+        cache = cut(fork(prefill.cache, index), last)
+        mask = None if prefill.mask is None else prefill.mask[index]
+        skips = None if prefill.skips is None else prefill.skips[index]
+        ids = torch.tensor([prefill.prompts[row][-last:] for row in rows], device=self.device)
+        for place in range(last):
+            seen = None if mask is None else mask[:, : mask.shape[1] - last + place + 1]
+            scores = self.forward(ids[:, place : place + 1], cache, mask=seen, skips=skips, groups=_groups(skips))
+        return scores[: len(prefill.prompts)]
+
+    def _continued(self, prefill: Prefill, last: int) -> torch.Tensor:
+        """Return the same, one prompt at a time."""
+        scores = []
+        for prompt in prefill.prompts:
+            cache = prefill.engine.prefill([prompt[:-last]]).cache
+            ids = torch.tensor([prompt[-last:]] * len(self.block([0])), device=self.device)
+            scores.append(self._run(ids, cache).logits[:1, -1])
+        return torch.cat(scores)
 
     def forward(
         self,

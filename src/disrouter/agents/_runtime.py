@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jinja2 import TemplateError
 from transformers import PreTrainedModel
 
+from disrouter.agents._deciding import Decider
 from disrouter.agents._detokenise import DeltaReader, decode
 from disrouter.agents._generation import Answering, Decoder, Engine, Prefill
 from disrouter.agents._head import ConfidenceHead, read_head
@@ -24,6 +25,9 @@ from disrouter.agents.prompts import chat_messages, named_scenario
 from disrouter.errors import AgentError, ContextError, ModelError
 from disrouter.seeds import seed_of
 from disrouter.types import AgentCard, Completion, Look, Query, Sampling, Scenario, Usage
+
+if TYPE_CHECKING:
+    from disrouter.agents._adapter import DecidingAdapter
 
 __all__ = ["Assessing", "Prefilled", "Runtime", "Stream", "unread"]
 
@@ -47,7 +51,7 @@ class Assessing:
 
     rejection: str
     scenario_prompt: bool
-    assessment: Literal["token", "head", "none"]
+    assessment: Literal["token", "adapter", "head", "none"]
     calibrated: bool
     """Whether a calibration beside the model is applied."""
 
@@ -66,9 +70,13 @@ class Runtime:
         self.tokenizer = self._loaded.tokenizer
         self._rejection = rejection_tokens(self._loaded, how.rejection, card.name)
         self._head = _head_of(path, self._loaded.model) if how.assessment == "head" else None
+        adapter = _adapter_of(path, self._loaded.model) if how.assessment == "adapter" else None
         self._calibration = _calibration_of(path, how.assessment) if how.calibrated else None
         pad: Any = self.tokenizer.pad_token_id
         self.engine = Engine(self._loaded.model, eos=self._loaded.eos, pad=pad if isinstance(pad, int) else 0)
+        self._decider = None if adapter is None else Decider(adapter, self.engine)
+        self.shares = self._decider is None or (self._decider.follows and not how.scenario_prompt)
+        """Whether an answer goes on from the reading of the prompt that its look has paid for."""
         known = [n for n in (card.context_length, self._loaded.context_length) if n is not None]
         self._context_length = min(known, default=None)
 
@@ -85,15 +93,16 @@ class Runtime:
         finally:
             torch.set_num_threads(before)
 
-    def prompts(self, queries: Iterable[Query], scenario: Scenario) -> list[Tokens]:
-        """Return the tokens of every query's prompt.
+    def prompts(self, queries: Iterable[Query], scenario: Scenario, *, deciding: bool = False) -> list[Tokens]:
+        """Return the tokens of every query's prompt; only where it decides by an adapter does that differ from the
+        prompt that is answered, which then names no scenario: the model below the adapter never read one.
 
         Raises:
             ContextError: A query is longer than the agent can take.
             AgentError: The chat template refuses the messages.
         """
         asked = list(queries)
-        told = scenario if self._how.scenario_prompt else None
+        told = scenario if self._how.scenario_prompt and (deciding or self._decider is None) else None
         try:
             prompts: Any = self.tokenizer.apply_chat_template(
                 [chat_messages(query, told) for query in asked],
@@ -121,9 +130,10 @@ class Runtime:
     def look(self, query: Query, scenario: Scenario) -> Look:
         """Return the look at one query, with the prefill as its state."""
         start = time.perf_counter()
-        prefill = self.engine.prefill(self.prompts([query], scenario), states=self._head is not None)
+        prefill = self._read(self.prompts([query], scenario)) if self.shares else None
         look = self._looks(prefill, [query], scenario)[0]
-        return replace(look, seconds=time.perf_counter() - start, state=Prefilled(prefill, 0))
+        state = None if prefill is None else Prefilled(prefill, 0)
+        return replace(look, seconds=time.perf_counter() - start, state=state)
 
     def open(self, query: Query, scenario: Scenario, look: Look | None, sampling: Sampling) -> Stream:
         """Return the answer to one query, about to be decoded: from the look's prefill where it is of this prompt."""
@@ -136,7 +146,7 @@ class Runtime:
         ):
             state = Prefilled(self.engine.prefill(prompts), 0)
         decoder = Decoder(state.prefill, [state.row], self._answering([query], prompts, sampling))
-        return Stream(self, decoder, len(prompts[0]), look)
+        return Stream(self, decoder, len(prompts[0]), look if self.shares else None)
 
     def states(self, prompts: Sequence[Tokens]) -> torch.Tensor:
         """Return the hidden states of every prompt's last token, shaped (prompts, layers + 1, width), on the CPU."""
@@ -154,7 +164,7 @@ class Runtime:
     ) -> list[tuple[Look, list[Completion]]]:
         """Return the looks at one batch of queries and that many answers to each; seconds are shares of the batch."""
         start = time.perf_counter()
-        prefill = self.engine.prefill(prompts, states=self._head is not None)
+        prefill = self._read(prompts) if self.shares else None
         looks = self._looks(prefill, queries, scenario)
         seconds = (time.perf_counter() - start) / len(queries)
         looks = [replace(look, seconds=seconds) for look in looks]
@@ -162,6 +172,7 @@ class Runtime:
             return [(look, []) for look in looks]
 
         start = time.perf_counter()
+        prefill = prefill or self.engine.prefill(prompts)
         rows = [row for row in range(len(queries)) for _ in range(samples)]
         decoder = Decoder(prefill, rows, self._answering(queries, prompts, sampling, samples))
         decoder.run()
@@ -184,29 +195,44 @@ class Runtime:
             seconds=seconds,
         )
 
-    def _looks(self, prefill: Prefill, queries: Sequence[Query], scenario: Scenario) -> list[Look]:
+    def _read(self, prompts: Sequence[Tokens]) -> Prefill:
+        return self.engine.prefill(prompts, states=self._head is not None)
+
+    def _looks(self, prefill: Prefill | None, queries: Sequence[Query], scenario: Scenario) -> list[Look]:
         """Return the confidence and, where the first token tells it, the own word.
 
+        ``prefill`` is what the answers go on from; a look that they do not go on from reads the prompts itself.
+
         Raises:
-            AgentError: The scores are not numbers.
+            ContextError: A query is longer than the agent can take.
+            AgentError: The scores are not numbers, or the chat template refuses the messages.
         """
         first = self._rejection.first
-        scores = prefill.logits[: len(queries)].cpu().double()
+        words: list[bool | None]
+        if self._decider is not None:
+            prompts = tuple(self.prompts(queries, scenario, deciding=True)) if prefill is None else prefill.prompts
+            scores = self._decider.scores(prompts, prefill).cpu().double()
+            words = (scores.softmax(-1)[:, first] <= 0.5).tolist()
+            read = [len(prompt) + self._decider.again for prompt in prompts]
+        else:
+            assert prefill is not None  # without an adapter there is one reading
+            scores = prefill.logits[: len(queries)].cpu().double()
+            words = (scores.argmax(-1) != first).tolist()
+            read = [len(prompt) for prompt in prefill.prompts]
         confidences: list[float] = (1.0 - scores.softmax(-1)[:, first]).tolist()
-        words: list[bool | None] = (scores.argmax(-1) != first).tolist()
-        if self._head is not None and prefill.states is not None:
+        if self._head is not None and prefill is not None and prefill.states is not None:
             confidences = self._head.confidences(prefill.states[: len(queries)].cpu())
             words = [None] * len(queries)  # a head knows a chance, and leaves the word to the policy
         curve = self._calibration.curve(named_scenario(scenario).name) if self._calibration is not None else None
         looks = []
-        for query, prompt, raw, word in zip(queries, prefill.prompts, confidences, words, strict=True):
+        for query, tokens, raw, word in zip(queries, read, confidences, words, strict=True):
             if raw != raw:
                 raise AgentError(
                     f"Agent '{self._name}' gave scores that are not numbers for query '{query.id}'.",
                     hint="its weights are damaged, or overflow in the precision they were saved in",
                 )
             confidence = round(raw if curve is None else curve(raw), _DIGITS)
-            looks.append(Look(confidence=confidence, accepts=word, usage=Usage(prompt_tokens=len(prompt))))
+            looks.append(Look(confidence=confidence, accepts=word, usage=Usage(prompt_tokens=tokens)))
         return looks
 
     def _answering(
@@ -263,6 +289,12 @@ def unread(completion: Completion, look: Look | None) -> Completion:
 def _head_of(path: Path, model: PreTrainedModel) -> ConfidenceHead:
     config: Any = model.config.get_text_config(decoder=True)
     return read_head(path, model=weights_digest(path), layers=config.num_hidden_layers + 1, width=config.hidden_size)
+
+
+def _adapter_of(path: Path, model: PreTrainedModel) -> DecidingAdapter:
+    from disrouter.agents._adapter import read_adapter
+
+    return read_adapter(path, model, weights_digest(path))
 
 
 def _calibration_of(path: Path, assessment: str) -> Calibration | None:

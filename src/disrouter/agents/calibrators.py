@@ -65,7 +65,7 @@ class Calibration:
 
     method: str
     assessment: str
-    """How the raw confidence was read: "token" or "head"."""
+    """How the raw confidence was read: "token", "adapter" or "head"."""
 
     model: str
     """Digest of the weights the curves belong to."""

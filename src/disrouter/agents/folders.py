@@ -15,7 +15,7 @@ __all__ = ["agent_digest", "check_model_folder", "count_weights", "files_digest"
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
-_BESIDE = ("confidence_head.safetensors", "calibration.json")
+_BESIDE = ("confidence_head.safetensors", "adapter/adapter_model.safetensors", "calibration.json")
 _DIGESTED = 1 << 20
 """Bytes at either end of a weight file that its digest reads."""
 

@@ -1,7 +1,8 @@
 """Local agents: any causal language model with a chat template, run in this process.
 
 An agent's confidence is read at the first token, ``1 - P(rejection | prompt)``, or by a head from the hidden states of
-the prompt. Looking therefore costs one prefill, and the answer goes on from that prefill. torch and transformers are
+the prompt. Looking therefore costs one prefill, and the answer goes on from that prefill, unless an adapter that only
+decides has read it in its own way. torch and transformers are
 imported, and weights loaded, at the first look.
 """
 
@@ -49,7 +50,7 @@ class TransformersAgent:
         *,
         rejection: str = "I don't know",
         scenario_prompt: bool = True,
-        self_assessment: Literal["token", "head", "none"] = "token",
+        self_assessment: Literal["token", "adapter", "head", "none"] = "token",
         calibrated: bool = True,
         max_tokens: int = 512,
         device: str | None = None,
@@ -62,8 +63,9 @@ class TransformersAgent:
             model_path: Folder in Hugging Face format, with safetensors.
             rejection: What the model was trained to say instead of an answer.
             scenario_prompt: Whether the model reads the scenario's name in a system message.
-            self_assessment: ``token`` reads the confidence at the first token; ``head`` by the confidence head beside
-                the model; ``none`` gives none and runs nothing to look.
+            self_assessment: ``token`` reads the confidence at the first token; ``adapter`` there, too, but with the
+                deciding adapter beside the model on, which is off while answering; ``head`` by the confidence head
+                beside the model; ``none`` gives none and runs nothing to look.
             calibrated: Whether the calibration beside the model, if there is one, is applied.
             max_tokens: Most tokens of an answer, unless the sampling names fewer.
             device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; None takes the fastest.
@@ -171,7 +173,7 @@ class TransformersAgent:
             AgentError: The model broke.
         """
         results = self._run_many(queries, scenario, sampling or Sampling(), samples=1)
-        return _charge([found for _, found in results], looks)
+        return self._charged([found for _, found in results], looks)
 
     def look_and_answer_many(
         self, queries: Sequence[Query], scenario: Scenario, sampling: Sampling | None = None
@@ -180,7 +182,7 @@ class TransformersAgent:
         results = self._run_many(queries, scenario, sampling or Sampling(), samples=1)
         silent = self.self_assessment == "none"
         looks = [Look(confidence=None) if silent else look for look, _ in results]
-        return list(zip(looks, _charge([found for _, found in results], looks), strict=True))
+        return list(zip(looks, self._charged([found for _, found in results], looks), strict=True))
 
     def sample_many(
         self, queries: Sequence[Query], scenario: Scenario, sampling: Sampling, samples: int
@@ -302,11 +304,10 @@ class TransformersAgent:
         )
         return Runtime(self._card, self.model_path, device, how, max_tokens=self.max_tokens)
 
+    def _charged(self, found: Sequence[Sequence[Completion]], looks: Sequence[Look] | None) -> list[Completion]:
+        """Return the one answer to each query, without the prompt tokens that its look has read for it."""
+        if looks is None or (self._loaded is not None and not self._loaded.shares):
+            return [answers[0] for answers in found]
+        from disrouter.agents._runtime import unread
 
-def _charge(found: Sequence[Sequence[Completion]], looks: Sequence[Look] | None) -> list[Completion]:
-    """Return the one answer to each query, without the prompt tokens that its look has paid for."""
-    if looks is None:
-        return [answers[0] for answers in found]
-    from disrouter.agents._runtime import unread
-
-    return [unread(answers[0], look) for answers, look in zip(found, looks, strict=True)]
+        return [unread(answers[0], look) for answers, look in zip(found, looks, strict=True)]

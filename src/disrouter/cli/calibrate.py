@@ -127,7 +127,7 @@ def _chosen(network: str, names: tuple[str, ...]) -> dict[str, TransformersAgent
         if not _gives_confidence(agents[name]):
             raise UsageError(
                 f"Agent '{name}' of network '{network}' gives no confidence that could be calibrated.",
-                hint="calibrate local models whose self_assessment is token or head",
+                hint="calibrate local models whose self_assessment is token, adapter or head",
             )
     chosen = {name: _raw(agents[name]) for name in names or filter(lambda n: _gives_confidence(agents[n]), agents)}
     if not chosen:

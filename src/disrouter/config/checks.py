@@ -152,8 +152,8 @@ def price_problem(price: PriceSpec, *, unit_given: bool) -> str | None:
 
 
 _ASSESSMENTS = {
-    "transformers": ("token", "head", "none"),
-    "recorded": ("token", "head", "none"),
+    "transformers": ("token", "adapter", "head", "none"),
+    "recorded": ("token", "adapter", "head", "none"),
     "openai": ("token", "text", "prompt", "none"),
     "node": ("token",),
 }
@@ -207,8 +207,8 @@ def _ray_problems(spec: AgentSpec) -> Iterator[str]:
         yield f"ray.max_replicas: {spec.ray.max_replicas} is below replicas {spec.ray.replicas}; raise it"
     if spec.ray.server == "vllm" and spec.backend != "transformers":
         yield "ray.server: 'vllm' goes with the backend 'transformers' only"
-    elif spec.ray.server == "vllm" and spec.self_assessment == "head":
-        yield "ray.server: 'vllm' reads no confidence head; give self_assessment token, or leave server out"
+    elif spec.ray.server == "vllm" and spec.self_assessment in ("head", "adapter"):
+        yield "ray.server: 'vllm' reads no confidence head or adapter; give self_assessment token, or leave server out"
 
 
 def _address_problems(specs: Mapping[int, AgentSpec]) -> Iterator[str]:

@@ -51,7 +51,7 @@ def agent_of(spec: AgentSpec, unit: float | None, folder: Path, places: Places) 
         return RecordedAgent(card, recordings_of(path, spec.name))
     from disrouter.agents.transformers import TransformersAgent
 
-    assert spec.self_assessment in ("token", "head", "none")  # checked before
+    assert spec.self_assessment in ("token", "adapter", "head", "none")  # checked before
 
     return TransformersAgent(
         card,
@@ -89,7 +89,9 @@ def _agent_behind_a_server(spec: AgentSpec, card: AgentCard) -> Agent:
         raise MissingExtraError.of("Backend 'openai'", "gateway") from exc
 
     given, assessment = spec.model_fields_set, spec.self_assessment
-    assert spec.base_url is not None and spec.model is not None and assessment != "head"  # checked before
+    assert (
+        spec.base_url is not None and spec.model is not None and assessment not in ("adapter", "head")
+    )  # checked before
     return OpenAICompatibleAgent(
         card,
         model=spec.model,

@@ -132,9 +132,10 @@ class AgentSpec(Spec):
     version: str | None = Field(
         None, min_length=1, max_length=100, description="the version of DiSRouter that a node must run"
     )
-    self_assessment: Literal["token", "head", "text", "prompt", "none"] = Field(
+    self_assessment: Literal["token", "adapter", "head", "text", "prompt", "none"] = Field(
         "token",
-        description="'token' (confidence from the first token), 'head' (from the confidence head beside the model), "
+        description="'token' (confidence from the first token), 'adapter' (from there, too, with the deciding adapter "
+        "beside the model on, which is off while it answers), 'head' (from the confidence head beside the model), "
         "'text' (the rejection text at the beginning of the answer), 'prompt' (the model is asked in words) or 'none' "
         "(always willing to answer)",
     )

@@ -28,13 +28,14 @@ from transformers import (
 )
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from trl.trainer.sft_config import SFTConfig
 
 from disrouter.agents.folders import check_model_folder
 from disrouter.errors import ModelError, RunError
 from disrouter.training.ranks import is_first, wait_for_all
-from disrouter.training.settings import LoraSettings
+from disrouter.training.settings import LoraSettings, SftSettings
 
-__all__ = ["Report", "lora_config", "merged", "run", "save_beside", "trainable"]
+__all__ = ["Report", "lora_config", "merged", "run", "save_beside", "sft_config", "trainable"]
 
 Report = Callable[[int, int, float], None]
 """Called with step, steps and the loss or reward of the last steps."""
@@ -70,6 +71,31 @@ def lora_config(settings: LoraSettings | None) -> LoraConfig | None:
         lora_dropout=settings.dropout,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
+    )
+
+
+def sft_config(settings: SftSettings, work: Path) -> SFTConfig:
+    """Return how TRL fine-tunes; training checkpoints go to ``work``."""
+    on_gpu = torch.cuda.is_available()
+    return SFTConfig(
+        output_dir=str(work),
+        per_device_train_batch_size=settings.batch,
+        gradient_accumulation_steps=settings.accumulate,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.05,
+        weight_decay=0.0,
+        seed=settings.seed,
+        max_length=None,
+        activation_checkpointing=on_gpu,
+        bf16=on_gpu,
+        logging_steps=10,
+        save_steps=100,
+        save_total_limit=1,
+        disable_tqdm=True,
+        report_to="none",
+        use_cpu=not on_gpu,
     )
 
 

@@ -44,7 +44,7 @@ def fit_curve(
     if not known.all():
         raise DataError(
             f"{int((~known).sum())} of {len(confidence)} confidences are unknown: nothing can be calibrated.",
-            hint="calibrate an agent whose self_assessment is token or head",
+            hint="calibrate an agent whose self_assessment is token, adapter or head",
         )
     if len(confidence) < _FEWEST:
         raise DataError(f"{len(confidence)} queries are too few to calibrate on.", hint=f"give at least {_FEWEST}")

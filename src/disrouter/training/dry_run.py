@@ -145,7 +145,10 @@ def _ran(agent: AgentRecipe, recipe: Recipe) -> list[str]:
     said = ["profile"]
     for stage in recipe.stages:
         settings: Any = getattr(agent, stage, None) or getattr(recipe, stage)
-        said.append(f"{stage} (LoRA)" if getattr(settings, "lora", None) is not None else stage)
+        lora = getattr(settings, "lora", None)
+        said.append(
+            stage if lora is None else f"{stage} (LoRA)" if lora.decides is None else f"{stage} (deciding LoRA)"
+        )
     return [*said, *(["calibration"] if recipe.calibration is not None else []), "ability"]
 
 

@@ -20,7 +20,10 @@ from disrouter.errors import DataError, RunError
 from disrouter.files import replacing
 from disrouter.training.settings import HeadSettings
 
-__all__ = ["save_with_head", "train_head"]
+__all__ = ["link_model", "save_with_head", "train_head"]
+
+
+_MEASURED = ("calibration.json", "calibration.png", "agent-card.json")
 
 
 def train_head(
@@ -77,13 +80,22 @@ def train_head(
 
 def save_with_head(head: ConfidenceHead, model: Path, output: Path) -> None:
     """Write a folder with the model's files and the head, whole or not at all; weights are linked where possible."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(model, partial, copy_function=_link_or_copy, ignore=shutil.ignore_patterns("calibration.json"))
+    partial = link_model(model, output)
     write_head(head, partial)
     shutil.rmtree(output, ignore_errors=True)
     partial.rename(output)
+
+
+def link_model(model: Path, output: Path) -> Path:
+    """Return a folder that shall become ``output``, with a model's files; weights are linked where possible.
+
+    What was measured of the model, a calibration or an agent card, is left behind.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(model, partial, copy_function=_link_or_copy, ignore=shutil.ignore_patterns(*_MEASURED))
+    return partial
 
 
 def write_head(head: ConfidenceHead, folder: Path) -> None:

@@ -61,7 +61,7 @@ def _agents(recipe: Recipe, output: Path, bases: Mapping[str, Path], stage: Stag
         elif (folder / "config.json").is_file():
             model = os.path.relpath(folder, output)  # so that the folder can be moved
             own = {
-                "self_assessment": "head" if stage == "head" else "token",
+                "self_assessment": "head" if stage == "head" else "adapter" if recipe.only_decides else "token",
                 "scenario_prompt": recipe.mode == "paper",
             }
         else:

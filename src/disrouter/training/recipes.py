@@ -87,9 +87,19 @@ class Recipe(Spec):
         return tuple(name for name, settings in there.items() if settings is not None)
 
     @property
-    def assessment(self) -> Literal["token", "head"]:
+    def assessment(self) -> Literal["token", "adapter", "head"]:
         """How a trained agent's confidence is read."""
-        return "token" if self.head is None else "head"
+        if self.head is not None:
+            return "head"
+        return "adapter" if self.only_decides else "token"
+
+    @property
+    def only_decides(self) -> bool:
+        """Whether an adapter learns that is off while the agent answers."""
+        return any(
+            lora is not None and lora.decides is not None
+            for lora in (stage.lora for stage in (self.sft, self.rl) if stage is not None)
+        )
 
     def agent(self, name: str) -> AgentRecipe:
         """Return the agent of a name; KeyError if there is none."""
@@ -147,10 +157,33 @@ def _meaning(recipe: Recipe) -> Iterator[str]:
         for where, sft in (("sft", recipe.sft), *((f"agents.{a.name}.sft", a.sft) for a in recipe.agents)):
             if sft is not None and sft.kl:
                 yield f"{where}.kl: the base model never read a scenario; use `mode: calibrated`, or 0"
+    yield from _decider_problems(recipe)
     for agent in recipe.agents:
         for stage in ("sft", "rl"):
             if getattr(agent, stage) is not None and getattr(recipe, stage) is None:
                 yield f"agents.{agent.name}.{stage}: the recipe has no stage '{stage}'; add it, or remove this"
+
+
+def _decider_problems(recipe: Recipe) -> Iterator[str]:
+    """Yield what does not go with an adapter that only decides."""
+    if not recipe.only_decides:
+        return
+    if recipe.head is not None:
+        yield "head: an adapter decides already (`lora.decides`); leave one of the two out"
+    stages: list[tuple[str, SftSettings | RlSettings | None]] = [("sft", recipe.sft), ("rl", recipe.rl)]
+    for agent in recipe.agents:
+        stages += [(f"agents.{agent.name}.sft", agent.sft), (f"agents.{agent.name}.rl", agent.rl)]
+    known = {stage.lora.decides for _, stage in stages if stage is not None and stage.lora is not None}
+    for where, stage in stages:
+        goes_on = isinstance(stage, RlSettings) and recipe.sft is not None and stage.lora is None
+        if stage is not None and not goes_on and (stage.lora is None or len(known) > 1 or stage.lora.decides is None):
+            yield f"{where}.lora: where one adapter only decides, all do, and alike; give `decides` here, too"
+        if isinstance(stage, SftSettings) and stage.kl:
+            yield f"{where}.kl: an adapter that only decides changes no answer; leave it out"
+        if isinstance(stage, RlSettings) and stage.vllm:
+            yield f"{where}.vllm: vLLM would answer with the adapter on; give false"
+        if isinstance(stage, RlSettings) and stage.learn == "all":
+            yield f"{where}.learn: an adapter that only decides learns nothing else; give decision"
 
 
 def _rooted(recipe: Recipe, folder: Path) -> Recipe:

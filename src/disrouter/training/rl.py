@@ -15,6 +15,8 @@ its textbook form in three ways, each because the action is a single token that 
 
 A run is resumed exactly within its first epoch; TRL's sampler does not keep its place in a later one.
 
+Where an adapter only decides, it is off while answers are sampled: the model below it gives them, as in use.
+
 In calibrated mode a rejection pays the agent's own confidence, which makes the reward the Brier score
 (:func:`disrouter.training.rewards.brier_payoff`).
 """
@@ -26,6 +28,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +38,13 @@ from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from disrouter.agents._generation import Answering, Decoder, Engine
+from disrouter.agents._adapter import ADAPTER_FOLDER
+from disrouter.agents._generation import Answering, Decoder, Engine, Prefill
 from disrouter.agents._loading import end_tokens, rejection_ids
 from disrouter.agents.prompts import chat_messages
 from disrouter.seeds import seed_of
 from disrouter.training._models import Report, lora_config, merged, run, save_beside, trainable
+from disrouter.training.deciding import adapted, save_with_adapter
 from disrouter.training.profiling import Grade
 from disrouter.training.rewards import brier_payoff, local_reward, rejection_payoff
 from disrouter.training.settings import RlSettings
@@ -64,6 +69,7 @@ def reinforce(
 ) -> Spent:
     """Reinforce the decisions of the model in ``model_path`` and write it to ``output`` in bfloat16 safetensors.
 
+    If there is an adapter beside it that only decides, or the settings ask for one, it is that which learns.
     Returns the numbers of tokens it sampled and was trained on.
 
     A query with a scenario is rewarded as in the paper, one without by the Brier score. ``work`` is the folder of
@@ -75,7 +81,12 @@ def reinforce(
         RunError: The loss is no number any more, or a grader returned no score: it never becomes a reward of 0.
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout functions are marked experimental
-    model, tokenizer = trainable(model_path, adapted=settings.lora is not None)
+    only_decides = (model_path / ADAPTER_FOLDER).is_dir() or (settings.lora is not None and bool(settings.lora.decides))
+    model: Any  # a PEFT model is none of transformers'
+    if only_decides:
+        model, tokenizer = adapted(model_path, settings.lora, rejection)
+    else:
+        model, tokenizer = trainable(model_path, adapted=settings.lora is not None)
     rows = {_key(messages := chat_messages(*asked)): (messages, *asked) for asked in queries}
     play = _Rollouts(
         asked={key: (query, scenario) for key, (_, query, scenario) in rows.items()},
@@ -83,6 +94,7 @@ def reinforce(
         settings=settings,
         rejection=rejection_ids(tokenizer, rejection)[0],
         max_tokens=max_tokens,
+        only_decides=only_decides,
     )
     # Any: TRL's annotations know neither conversational prompts nor rewards that take named columns.
     reward: Any = _rewards
@@ -94,7 +106,7 @@ def reinforce(
         reward_funcs=reward,
         rollout_func=rollouts,
         train_dataset=Dataset.from_dict({"prompt": [messages for messages, _, _ in rows.values()]}),
-        peft_config=lora_config(settings.lora),
+        peft_config=None if only_decides else lora_config(settings.lora),
         args=GRPOConfig(
             output_dir=str(work),
             per_device_train_batch_size=settings.batch * settings.group // settings.accumulate,
@@ -122,7 +134,10 @@ def reinforce(
         ),
     )
     trained = run(trainer, work, report, shown="reward")
-    save_beside(merged(trainer.model), model_path, output)
+    if only_decides:
+        save_with_adapter(trainer.model, model_path, output)
+    else:
+        save_beside(merged(trainer.model), model_path, output)
     shutil.rmtree(work, ignore_errors=True)
     return Spent(sampled=play.sampled, trained=trained)
 
@@ -164,6 +179,9 @@ class _Rollouts:
     settings: RlSettings
     rejection: int
     max_tokens: int
+    only_decides: bool
+    """Whether the model is one with an adapter that is off while it answers."""
+
     sampled: int = 0
 
     def __call__(self, prompts: list[Messages], trainer: Any) -> dict[str, Any]:
@@ -212,33 +230,71 @@ class _Rollouts:
         training = model.training
         model.eval()
         try:
-            engine = Engine(model, eos=end_tokens(model, tokenizer), pad=tokenizer.pad_token_id, exact=False)
             distinct = sorted({key: place for place, key in enumerate(keys)}.values(), key=lambda p: len(ids[p]))
             row_of = {keys[place]: row for row, place in enumerate(distinct)}
-            prefill = engine.prefill([tuple(ids[place]) for place in distinct])
-            reject = prefill.logits.double().softmax(-1)[:, self.rejection].tolist()
-            if self.settings.vllm:
-                found, _ = trainer._generate_single_turn([ids[place] for place in answering], None, {}, 1)
-                tokens: list[list[int]] = [list(map(int, written)) for written in found]
-            else:
-                step = str(trainer.state.global_step)
-                how = Answering(
-                    limits=[self.max_tokens] * len(answering),
-                    temperature=self.settings.temperature,
-                    seeds=[
-                        seed_of(self.settings.seed, "rl", step, keys[place], str(number))
-                        for number, place in enumerate(answering)
-                    ],
-                    banned=self.rejection,
-                    banned_first=self.rejection,
-                )
-                decoder = Decoder(prefill, [row_of[keys[place]] for place in answering], how)
-                decoder.run()
-                tokens = decoder.answers()
+            prompts = [tuple(ids[place]) for place in distinct]
+            if self.only_decides:
+                scores = _scores(model, prompts, tokenizer.pad_token_id)
+                # The model below the adapter never read a scenario, and answers without one.
+                prompts = self._without_scenarios([keys[place] for place in distinct], tokenizer)
+            with model.disable_adapter() if self.only_decides else nullcontext():
+                answerer = model.get_base_model() if self.only_decides else model
+                engine = Engine(answerer, eos=end_tokens(answerer, tokenizer), pad=tokenizer.pad_token_id, exact=False)
+                prefill = engine.prefill(prompts)
+                if not self.only_decides:
+                    scores = prefill.logits
+                tokens = self._answers(trainer, prefill, keys, ids, answering, row_of)
         finally:
             model.train(training)
+        reject = scores.double().softmax(-1)[:, self.rejection].tolist()
         texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return texts, tokens, [1.0 - reject[row_of[key]] for key in keys]
+
+    def _answers(
+        self,
+        trainer: Any,
+        prefill: Prefill,
+        keys: Sequence[str],
+        ids: Sequence[list[int]],
+        answering: Sequence[int],
+        row_of: Mapping[str, int],
+    ) -> list[list[int]]:
+        """Return the tokens of an answer for each of some places of the batch."""
+        if self.settings.vllm:
+            found, _ = trainer._generate_single_turn([ids[place] for place in answering], None, {}, 1)
+            return [list(map(int, written)) for written in found]
+        step = str(trainer.state.global_step)
+        how = Answering(
+            limits=[self.max_tokens] * len(answering),
+            temperature=self.settings.temperature,
+            seeds=[
+                seed_of(self.settings.seed, "rl", step, keys[place], str(number))
+                for number, place in enumerate(answering)
+            ],
+            banned=self.rejection,
+            banned_first=self.rejection,
+        )
+        decoder = Decoder(prefill, [row_of[keys[place]] for place in answering], how)
+        decoder.run()
+        return decoder.answers()
+
+    def _without_scenarios(self, keys: Sequence[str], tokenizer: Any) -> list[tuple[int, ...]]:
+        asked = [chat_messages(self.asked[key][0], None) for key in keys]
+        ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+        return [tuple(prompt) for prompt in ids]
+
+
+@torch.no_grad()
+def _scores(model: Any, prompts: Sequence[Sequence[int]], pad: int) -> torch.Tensor:
+    """Return a model's scores of each prompt's first token, shape (prompts, vocabulary)."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=model.device)
+    real = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    positions = (real.cumsum(1) - 1).clamp(min=0)
+    scores: torch.Tensor = model(input_ids=ids, attention_mask=real, position_ids=positions, use_cache=False).logits[
+        :, -1
+    ]
+    return scores
 
 
 def _learns(decision: _Decision, mean: float) -> bool:

@@ -54,11 +54,21 @@ class TargetSettings(Spec):
 
 
 class LoraSettings(Spec):
-    """Low-rank adapters on every linear layer instead of all weights; merged when training is done."""
+    """Low-rank adapters on every linear layer instead of all weights; merged when training is done, if not told
+    otherwise.
+    """
 
     rank: int = Field(16, ge=1, description="a whole number from 1")
     alpha: int = Field(32, ge=1, description="a whole number from 1")
     dropout: float = Field(0.0, ge=0, lt=1, description="a number from 0, below 1")
+    decides: Literal["prompt", "reply"] | None = Field(
+        None,
+        description="'prompt' or 'reply': the adapter stays beside the model, is on while the agent decides, for all "
+        "of the prompt or from the beginning of the reply, and off while it answers; left out: merged into the model",
+    )
+    new_token: bool = Field(
+        False, description="true where the rejection is a token that the model has never read, whose row is learnt, too"
+    )
 
 
 class SftSettings(Spec):
@@ -70,7 +80,10 @@ class SftSettings(Spec):
     accumulate: int = Field(1, ge=1, description="a whole number from 1, batches summed before a step")
     lora: LoraSettings | None = Field(None, description="a mapping with rank, alpha, dropout; all weights if left out")
     replay: int = Field(
-        0, ge=0, description="a whole number from 0, problems mixed in that teach no decision, so that none is unlearnt"
+        0,
+        ge=0,
+        description="a whole number from 0, pretraining problems mixed in: they teach no decision, so that none is "
+        "unlearnt; an adapter that only decides learns from them whether the agent recites their solution",
     )
     kl: float = Field(
         0.0,

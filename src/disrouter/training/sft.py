@@ -14,13 +14,12 @@ import torch
 from datasets import Dataset
 from torch.nn.functional import cross_entropy, kl_div
 from transformers import PreTrainedTokenizerBase
-from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from disrouter.agents._loading import rejection_ids
 from disrouter.agents.prompts import chat_messages
 from disrouter.errors import ModelError, UsageError
-from disrouter.training._models import Report, lora_config, merged, run, save_beside, trainable
+from disrouter.training._models import Report, lora_config, merged, run, save_beside, sft_config, trainable
 from disrouter.training.settings import SftSettings
 from disrouter.training.targets import Target
 
@@ -62,26 +61,7 @@ def fine_tune(
         processing_class=tokenizer,
         train_dataset=Dataset.from_dict(_tokenised(tokenizer, targets)),
         peft_config=lora_config(settings.lora),
-        args=SFTConfig(
-            output_dir=str(work),
-            per_device_train_batch_size=settings.batch,
-            gradient_accumulation_steps=settings.accumulate,
-            num_train_epochs=settings.epochs,
-            learning_rate=settings.rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=0.05,
-            weight_decay=0.0,
-            seed=settings.seed,
-            max_length=None,
-            activation_checkpointing=torch.cuda.is_available(),
-            bf16=torch.cuda.is_available(),
-            logging_steps=10,
-            save_steps=100,
-            save_total_limit=1,
-            disable_tqdm=True,
-            report_to="none",
-            use_cpu=not torch.cuda.is_available(),
-        ),
+        args=sft_config(settings, work),
     )
     if settings.kl:
         trainer.keep_answers_of(trainable(model_path)[0], settings.kl, rejection_ids(tokenizer, rejection)[0])

@@ -18,6 +18,7 @@ from disrouter.seeds import seed_of
 from disrouter.training.heads import save_with_head, train_head
 from disrouter.training.profiling import Profile
 from disrouter.training.recipes import AgentRecipe, Recipe, StageName
+from disrouter.training.settings import SftSettings
 from disrouter.training.suites import TrainingSuite
 from disrouter.training.targets import Target, calibrated_targets, paper_queries, paper_targets
 from disrouter.types import AgentCard, Query, QueryPrice, Scenario
@@ -59,19 +60,23 @@ Stage = Callable[[Work], Mapping[str, float]]
 
 
 def _sft(work: Work) -> Mapping[str, float]:
-    from disrouter.training.sft import fine_tune
-
     recipe, settings = work.recipe, work.agent.sft or work.recipe.sft
     assert settings is not None  # the stage is in the recipe
+    only_decides = settings.lora is not None and settings.lora.decides is not None
     limit, drawn = recipe.targets.limit, seed_of(work.seed, "targets", work.agent.name)
     worked = _worked(work.suite) if recipe.targets.accept == "worked" else None
     if recipe.mode == "paper":
         targets = paper_targets(work.known, _PAPER, rejection=recipe.rejection, limit=limit, seed=drawn, worked=worked)
     else:
         targets = calibrated_targets(work.known, rejection=recipe.rejection, limit=limit, seed=drawn, worked=worked)
-    targets += _replayed(work, settings.replay)
+    sampled = 0
+    if only_decides:
+        recited, sampled = _decided(work, settings.replay)
+        targets += recited
+    else:
+        targets += _replayed(work, settings.replay)
     Random(drawn).shuffle(targets)
-    tokens = fine_tune(
+    tokens = _tuner(settings)(
         work.model,
         targets,
         work.folder / "sft",
@@ -80,7 +85,17 @@ def _sft(work: Work) -> Mapping[str, float]:
         rejection=work.recipe.rejection,
         report=lambda step, steps, loss: work.report("sft", step, steps, loss),
     )
-    return {"trained": tokens}
+    return {"trained": tokens, "sampled": sampled}
+
+
+def _tuner(settings: SftSettings) -> Callable[..., int]:
+    if settings.lora is not None and settings.lora.decides is not None:
+        from disrouter.training.deciding import teach_decision
+
+        return teach_decision
+    from disrouter.training.sft import fine_tune
+
+    return fine_tune
 
 
 def _rl(work: Work) -> Mapping[str, float]:
@@ -162,6 +177,23 @@ def runner_of(recipe: Recipe, agent: AgentRecipe, model: Path, *, trained: bool)
         calibrated=False,
         max_tokens=recipe.max_tokens,
     )
+
+
+def _decided(work: Work, count: int) -> tuple[list[Target], int]:
+    """Return decisions on pretraining problems, and the tokens that it took to recite them.
+
+    An agent that recites a solution has a success rate of 1 there, else of 0: no scenario makes a difference to the
+    decision, so in paper mode each is heard under one of them.
+    """
+    runner = runner_of(work.recipe, work.agent, work.model, trained=False)
+    recited, tokens = _recited(runner, _replay(work.suite, count, work.seed), work.report)
+    rng = Random(work.seed)
+    heard: tuple[Scenario | None, ...] = _PAPER if work.recipe.mode == "paper" else (None,)
+    targets = [
+        Target(query, rng.choice(heard), query.reference or "" if does else work.recipe.rejection)
+        for query, does in recited
+    ]
+    return targets, tokens
 
 
 def _replayed(work: Work, count: int) -> Sequence[Target]:
