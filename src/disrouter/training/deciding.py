@@ -17,8 +17,9 @@ import torch
 from datasets import Dataset
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from transformers import PreTrainedTokenizerBase
+from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from disrouter.agents._adapter import ADAPTER_FOLDER, ADAPTER_WEIGHTS, adapter_metadata
@@ -34,7 +35,7 @@ from disrouter.training.settings import LoraSettings, SftSettings
 from disrouter.training.targets import Target
 from disrouter.types import Message, Query
 
-__all__ = ["adapted", "save_with_adapter", "teach_decision"]
+__all__ = ["DecisionTrainer", "adapted", "save_with_adapter", "teach_decision"]
 
 _IGNORED = -100
 
@@ -59,6 +60,7 @@ def teach_decision(
         RunError: The loss is no number any more.
     """
     assert settings.lora is not None and settings.lora.decides is not None  # whoever calls has checked
+    torch.manual_seed(settings.seed)  # a new adapter is drawn before TRL sets its seed
     model, tokenizer = adapted(model_path, settings.lora, rejection)
     decisions = _decisions(tokenizer, targets, rejection)
     trainer = _Trainer(
@@ -138,10 +140,39 @@ class _Trainer(SFTTrainer):
         """Return the mean binary cross-entropy of rejecting, in nats."""
         decided = inputs["labels"][:, 1:] != _IGNORED  # (rows, tokens), one of each row
         read = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
-        scores = model(**read, use_cache=False).logits[:, :-1][decided].float()  # (rows, vocabulary)
+        scores = model(**read, use_cache=False).logits[:, :-1][decided]  # (rows, vocabulary)
         rejects = inputs["labels"][:, 1:][decided] == self.rejection
-        others = scores.index_fill(1, torch.tensor([self.rejection], device=scores.device), -torch.inf)
-        return binary_cross_entropy_with_logits(scores[:, self.rejection] - others.logsumexp(1), rejects.float())
+        return binary_cross_entropy_with_logits(_rejecting(scores, self.rejection), rejects.float())
+
+
+class DecisionTrainer(GRPOTrainer):
+    """TRL's trainer of a policy with two actions: the rejection, and whatever else a reply may begin with."""
+
+    rejection = -1
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        **options: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
+        """Return the log-probability of each row's decision, shape (rows, 1), and its entropy, in nats."""
+        # Not the token's own: which token an answer begins with is for the model without the adapter to say.
+        scores = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits[:, -2]
+        rejects = _rejecting(scores, self.rejection)
+        said = torch.where(input_ids[:, -1] == self.rejection, logsigmoid(rejects), logsigmoid(-rejects))
+        chance = rejects.sigmoid()
+        entropy = -(chance * logsigmoid(rejects) + (1 - chance) * logsigmoid(-rejects))
+        return said[:, None], entropy[:, None], None
+
+
+def _rejecting(scores: torch.Tensor, rejection: int) -> torch.Tensor:
+    """Return the logit of rejecting, shape (rows,), of a first token's scores, shape (rows, vocabulary)."""
+    scores = scores.float()
+    others = scores.index_fill(1, torch.tensor([rejection], device=scores.device), -torch.inf)
+    return scores[:, rejection] - others.logsumexp(1)
 
 
 def _decisions(tokenizer: PreTrainedTokenizerBase, targets: Sequence[Target], rejection: str) -> dict[str, Any]:

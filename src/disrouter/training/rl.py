@@ -44,7 +44,7 @@ from disrouter.agents._loading import end_tokens, rejection_ids
 from disrouter.agents.prompts import chat_messages
 from disrouter.seeds import seed_of
 from disrouter.training._models import Report, lora_config, merged, run, save_beside, trainable
-from disrouter.training.deciding import adapted, save_with_adapter
+from disrouter.training.deciding import DecisionTrainer, adapted, save_with_adapter
 from disrouter.training.profiling import Grade
 from disrouter.training.rewards import brier_payoff, local_reward, rejection_payoff
 from disrouter.training.settings import RlSettings
@@ -81,6 +81,7 @@ def reinforce(
         RunError: The loss is no number any more, or a grader returned no score: it never becomes a reward of 0.
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout functions are marked experimental
+    torch.manual_seed(settings.seed)  # new adapters are drawn before TRL sets its seed
     only_decides = (model_path / ADAPTER_FOLDER).is_dir() or (settings.lora is not None and bool(settings.lora.decides))
     model: Any  # a PEFT model is none of transformers'
     if only_decides:
@@ -100,7 +101,7 @@ def reinforce(
     reward: Any = _rewards
     rollouts: Any = play
     on_gpu = torch.cuda.is_available()
-    trainer = GRPOTrainer(
+    trainer = (DecisionTrainer if only_decides else GRPOTrainer)(
         model=model,
         processing_class=tokenizer,
         reward_funcs=reward,
@@ -133,6 +134,8 @@ def reinforce(
             use_cpu=not on_gpu,
         ),
     )
+    if isinstance(trainer, DecisionTrainer):
+        trainer.rejection = play.rejection
     trained = run(trainer, work, report, shown="reward")
     if only_decides:
         save_with_adapter(trainer.model, model_path, output)

@@ -55,6 +55,7 @@ def fine_tune(
             "A divergence from the base model (`kl`) needs targets without a scenario: the base never read its name.",
             hint="set `kl: 0`, or use `mode: calibrated`",
         )
+    torch.manual_seed(settings.seed)  # new adapters are drawn before TRL sets its seed
     model, tokenizer = trainable(model_path, adapted=settings.lora is not None)
     trainer = _Trainer(
         model=model,
