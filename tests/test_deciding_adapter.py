@@ -50,7 +50,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def taught(model: Path, folder: Path, since: From, scenario: Scenario | None = None) -> Path:
     """Teach an adapter to reject questions about words."""
     targets = [Target(query, scenario, REJECTION if query.dataset in WORDS else "#1") for query in QUERIES]
-    lora = LoraSettings(rank=8, alpha=16, decides=since, new_token=True)
+    lora = LoraSettings(rank=8, alpha=16, decides=since, new_tokens=[REJECTION])
     settings = SftSettings(rate=2e-2, epochs=30, batch=12, lora=lora)
     teach_decision(model, targets, folder / "done", folder / "work", settings, rejection=REJECTION)
     return folder / "done"
@@ -147,7 +147,7 @@ def test_models_whose_cache_forgets_read_their_decision_all_the_same(tmp_path: P
 
     looks = agent_in(folder).look_many(QUERIES, BALANCE)
 
-    trained, tokenizer = adapted(folder, None, REJECTION)
+    trained, tokenizer = adapted(folder, None)
     trained.eval()
     for query, look in zip(QUERIES[:6], looks, strict=False):
         ids = tokenizer.apply_chat_template(
@@ -248,6 +248,12 @@ rl: {RL}
         ("train: true", "rate: 0.1", "lora: {decides: prompt}", "sft.lora: where one adapter only decides"),
         ("sft: {rate: 0.1}", "lora: {decides: reply}", "rate: 0.1", "agents.small.sft.lora: where one adapter"),
         ("train: true", "lora: {decides: reply}, kl: 1.0", "rate: 0.1", "sft.kl: an adapter that only decides"),
+        (
+            "train: true",
+            "lora: {decides: reply, new_tokens: [balance]}",
+            "rate: 0.1",
+            "new_tokens: 'balance' stands before",
+        ),
     ],
 )
 def test_what_does_not_go_with_an_adapter_that_only_decides_is_said(

@@ -2,7 +2,7 @@
 
 The loss is the binary cross-entropy of rejecting, at the first token of the reply; what else the adapter makes of that
 token is nobody's business, since it never writes one. The adapter is PEFT's LoRA on every linear layer. Where the
-rejection is a token that the model has never read (``new_token``), its row of the embedding is learnt, too.
+rejection is a token that the model has never read (``new_tokens``), its row of the embedding is learnt, too.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def teach_decision(
     """
     assert settings.lora is not None and settings.lora.decides is not None  # whoever calls has checked
     torch.manual_seed(settings.seed)  # a new adapter is drawn before TRL sets its seed
-    model, tokenizer = adapted(model_path, settings.lora, rejection)
+    model, tokenizer = adapted(model_path, settings.lora)
     decisions = _decisions(tokenizer, targets, rejection)
     trainer = _Trainer(
         model=model,
@@ -76,13 +76,11 @@ def teach_decision(
     return round(settings.epochs * sum(map(len, decisions["input_ids"])))
 
 
-def adapted(
-    model_path: Path, settings: LoraSettings | None, rejection: str
-) -> tuple[PeftModel, PreTrainedTokenizerBase]:
+def adapted(model_path: Path, settings: LoraSettings | None) -> tuple[PeftModel, PreTrainedTokenizerBase]:
     """Return a model and its tokenizer, ready to train the adapter beside it, or a new one if it has none.
 
     Raises:
-        ModelError: The model cannot be loaded, or cannot say the rejection; there is no adapter, and none is asked for.
+        ModelError: The model cannot be loaded, or does not know a new token.
     """
     model, tokenizer = trainable(model_path, adapted=True)
     there = model_path / ADAPTER_FOLDER
@@ -93,8 +91,10 @@ def adapted(
     assert config is not None and settings is not None  # whoever asks for no adapter has one
     if settings.decides == "reply":
         config.alora_invocation_tokens = _reply_start(tokenizer)
-    if settings.new_token:
-        config.trainable_token_indices = rejection_ids(tokenizer, rejection)[:1]
+    if settings.new_tokens:
+        config.trainable_token_indices = sorted(
+            {token for text in settings.new_tokens for token in rejection_ids(tokenizer, text)}
+        )
     made: Any = get_peft_model(model, config)
     return made, tokenizer
 

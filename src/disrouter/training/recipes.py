@@ -178,6 +178,9 @@ def _decider_problems(recipe: Recipe) -> Iterator[str]:
         goes_on = isinstance(stage, RlSettings) and recipe.sft is not None and stage.lora is None
         if stage is not None and not goes_on and (stage.lora is None or len(known) > 1 or stage.lora.decides is None):
             yield f"{where}.lora: where one adapter only decides, all do, and alike; give `decides` here, too"
+        new = set() if stage is None or stage.lora is None else {*stage.lora.new_tokens} - {recipe.rejection}
+        if new and stage is not None and stage.lora is not None and stage.lora.decides == "reply":
+            yield f"{where}.lora.new_tokens: '{min(new)}' stands before the reply, where the adapter is off; remove it"
         if isinstance(stage, SftSettings) and stage.kl:
             yield f"{where}.kl: an adapter that only decides changes no answer; leave it out"
         if isinstance(stage, RlSettings) and stage.vllm:

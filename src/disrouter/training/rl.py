@@ -85,7 +85,7 @@ def reinforce(
     only_decides = (model_path / ADAPTER_FOLDER).is_dir() or (settings.lora is not None and bool(settings.lora.decides))
     model: Any  # a PEFT model is none of transformers'
     if only_decides:
-        model, tokenizer = adapted(model_path, settings.lora, rejection)
+        model, tokenizer = adapted(model_path, settings.lora)
     else:
         model, tokenizer = trainable(model_path, adapted=settings.lora is not None)
     rows = {_key(messages := chat_messages(*asked)): (messages, *asked) for asked in queries}

@@ -66,8 +66,10 @@ class LoraSettings(Spec):
         description="'prompt' or 'reply': the adapter stays beside the model, is on while the agent decides, for all "
         "of the prompt or from the beginning of the reply, and off while it answers; left out: merged into the model",
     )
-    new_token: bool = Field(
-        False, description="true where the rejection is a token that the model has never read, whose row is learnt, too"
+    new_tokens: list[str] = Field(
+        default_factory=list,
+        description="a list of texts whose tokens the model has never read: the rejection, names of scenarios; with "
+        "`decides`, their rows of the embedding are learnt, too",
     )
 
 
