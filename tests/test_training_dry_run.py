@@ -21,6 +21,7 @@ AGENTS = {
     "lab-calibrated": {"agent-1": "qwen3"},
     "lab-mixed": {"llama-xs": "llama", "gemma3-s": "gemma3_text", "phi3-m": "phi3"},
     "lab-paper": {"agent-1": "qwen3"},
+    "lab-token": {"agent-1": "qwen3"},
     "mixed-calibrated": {"gemma-1b": "gemma3_text", "qwen-1.5b": "qwen2", "llama-3b": "llama", "phi-4b": "phi3"},
     "qwen2.5-paper": {"qwen2.5-0.5b": "qwen2", "qwen2.5-3b": "qwen2"},
 }
@@ -42,6 +43,8 @@ def test_an_embedded_recipe_goes_its_whole_way(name: str, tmp_path: Path) -> Non
     network = load(tmp_path / "training" / "network.yaml")
     always = {agent.name for agent in recipe.agents if not agent.train}
     assert set(network.agents) == {*AGENTS[name], *always}
+    if name in ("lab-paper", "lab-token"):
+        assert [agent.stages[1:3] for agent in done.agents] == [("sft (deciding LoRA)", "rl")]
     if name == "qwen2.5-paper":
         assert [agent.stages[1:3] for agent in done.agents] == [("sft", "rl"), ("sft (LoRA)", "rl (LoRA)")]
 

@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from disrouter.agents._adapter import ADAPTER_FOLDER, ADAPTER_WEIGHTS
 from disrouter.errors import ModelError, RunError
 from disrouter.lab.family import FAMILY
 from disrouter.lab.pretraining import new_model, save_checkpoint
 from disrouter.lab.suite import LabSuite
 from disrouter.lab.tokenizer import REJECTION, build_tokenizer
+from disrouter.training.deciding import teach_decision
 from disrouter.training.rl import reinforce
-from disrouter.training.settings import RlSettings, SftSettings
+from disrouter.training.settings import LoraSettings, RlSettings, SftSettings
 from disrouter.training.sft import fine_tune
 from disrouter.training.targets import Target
 from disrouter.types import Query
@@ -42,6 +44,13 @@ def sft(model: Path, folder: Path) -> None:
     """Fine-tune for 320 steps, with a checkpoint every hundred."""
     settings = SftSettings(rate=1e-3, epochs=80, batch=4)
     fine_tune(model, TARGETS, folder / "done", folder / "work", settings, rejection=REJECTION)
+
+
+def decision(model: Path, folder: Path) -> None:
+    """Teach an adapter to decide for 320 steps, with a checkpoint every hundred."""
+    lora = LoraSettings(rank=4, decides="prompt", new_tokens=[REJECTION])
+    settings = SftSettings(rate=1e-3, epochs=80, batch=4, lora=lora)
+    teach_decision(model, TARGETS, folder / "done", folder / "work", settings, rejection=REJECTION)
 
 
 def rl(model: Path, folder: Path) -> None:
@@ -88,7 +97,7 @@ def kill_after_the_first_checkpoint(stage: str, model: Path, folder: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("stage", [sft, rl], ids=["sft", "rl"])
+@pytest.mark.parametrize("stage", [sft, decision, rl], ids=["sft", "decision", "rl"])
 def test_a_killed_stage_ends_with_the_bytes_of_an_uninterrupted_one(
     stage: Callable[[Path, Path], None], tiny: Path, tmp_path: Path
 ) -> None:
@@ -101,7 +110,7 @@ def test_a_killed_stage_ends_with_the_bytes_of_an_uninterrupted_one(
     stage(tiny, tmp_path / "whole")
 
     assert not (tmp_path / "killed" / "work").exists()
-    weights = "done/model.safetensors"
+    weights = f"done/{ADAPTER_FOLDER}/{ADAPTER_WEIGHTS}" if stage is decision else "done/model.safetensors"
     assert (tmp_path / "killed" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
 
 

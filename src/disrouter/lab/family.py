@@ -45,7 +45,7 @@ FAMILY = (
         mlp=80,
         steps=3000,
         seed=1,
-        # So small a model learns a few skills well or all of them by halves, and by halves it cannot know what it knows.
+        # So small a model learns a few skills well, or all of them by halves and then cannot know what it knows.
         mixture=MappingProxyType({"facts": 0.02, "count": 0.02, "rem": 0.02, "mul": 0.02, "max": 0.1, "sub": 0.2}),
     ),
     LabModel(
