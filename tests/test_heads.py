@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from disrouter.agents._head import HEAD_FILE, ConfidenceHead
 from disrouter.agents.transformers import TransformersAgent
@@ -116,9 +116,9 @@ def test_an_agent_without_a_head_is_told_how_to_get_one(tmp_path: Path) -> None:
 def test_a_head_beside_another_model_is_refused(tmp_path: Path) -> None:
     folder = untrained(tmp_path / "agent")
     weights = folder / "model.safetensors"
-    other = (checkpoint_path("agent-1", "paper") / "model.safetensors").read_bytes()
+    other = {name: value + 1 for name, value in load_file(weights).items()}
     weights.unlink()  # it may be a link to the base's own
-    weights.write_bytes(other)
+    save_file(other, weights, metadata={"format": "pt"})
 
     with pytest.raises(ModelError, match="belongs to another model"):
         agent_in(folder, self_assessment="head").look_many(QUERIES[:1], BALANCE)
