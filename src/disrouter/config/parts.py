@@ -89,9 +89,8 @@ def _agent_behind_a_server(spec: AgentSpec, card: AgentCard) -> Agent:
         raise MissingExtraError.of("Backend 'openai'", "gateway") from exc
 
     given, assessment = spec.model_fields_set, spec.self_assessment
-    assert (
-        spec.base_url is not None and spec.model is not None and assessment not in ("adapter", "head")
-    )  # checked before
+    assert spec.base_url is not None and spec.model is not None  # checked before, as is the next
+    assert assessment != "head" and assessment != "adapter"
     return OpenAICompatibleAgent(
         card,
         model=spec.model,

@@ -90,7 +90,7 @@ class VllmAgent:
                 )
             await asyncio.sleep(0.2)
         assessment = self.agent.self_assessment
-        assert assessment not in ("adapter", "head")  # checked when the network file is read
+        assert assessment != "head" and assessment != "adapter"  # checked when the network file is read
         self._served = OpenAICompatibleAgent(
             self.card,
             model=self.card.name,

@@ -85,7 +85,7 @@ def adapted(model_path: Path, settings: LoraSettings | None) -> tuple[PeftModel,
     model, tokenizer = trainable(model_path, adapted=True)
     there = model_path / ADAPTER_FOLDER
     if there.is_dir():
-        loaded: PeftModel = PeftModel.from_pretrained(model, there, is_trainable=True)  # type: ignore[arg-type]  # a model is a module
+        loaded: PeftModel = PeftModel.from_pretrained(model, there, is_trainable=True)
         return loaded, tokenizer
     config = lora_config(settings)
     assert config is not None and settings is not None  # whoever asks for no adapter has one
