@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from disrouter.lab.family import checkpoint_path
+from disrouter.lab.family import Stage, checkpoint_path
 
 __all__ = ["Served", "serving"]
 
@@ -30,13 +30,15 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, *, likeliest: bool = False, beside: str | None = None) -> Iterator[Served]:
+def serving(folder: Path, *, likeliest: bool = False, beside: Stage | None = None) -> Iterator[Served]:
     """Serve the smallest lab model for as long as the block runs.
 
     ``likeliest``: it draws from one token only. ``beside``: this stage of the model is served, too, by its own name.
     """
     model = folder / "agent-1"
-    models = {"base": model} if beside is None else {"base": model, beside: folder / f"agent-1-{beside}"}
+    models: dict[Stage, Path] = {"base": model}
+    if beside is not None:
+        models[beside] = folder / f"agent-1-{beside}"
     for stage, place in models.items():
         write_model(stage, place, likeliest=likeliest)
     with socket.socket() as free:
@@ -61,7 +63,7 @@ def serving(folder: Path, *, likeliest: bool = False, beside: str | None = None)
             process.wait(20)
 
 
-def write_model(stage: str, place: Path, *, likeliest: bool) -> None:
+def write_model(stage: Stage, place: Path, *, likeliest: bool) -> None:
     """Write a stage of the smallest lab model as this server wants it."""
     shutil.copytree(checkpoint_path("agent-1", stage), place)
     # It is greedy unless told to sample, and must be told where an answer begins: it takes every Qwen3 for ChatML.
