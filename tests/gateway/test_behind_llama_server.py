@@ -86,7 +86,7 @@ async def test_its_log_probabilities_make_a_confidence(served: str) -> None:
 async def test_a_server_of_one_model_that_takes_every_name_is_not_believed_to_decide_with_another(served: str) -> None:
     agent = agent_of(served, self_assessment="token", decides_with="agent-decides")
 
-    with pytest.raises(FaultError, match="does not list model 'agent-decides'"):
+    with pytest.raises(FaultError, match="lists one model, but not 'agent-decides'"):
         await agent.look(Query.from_text(QUESTIONS[0]), BALANCE)
 
 

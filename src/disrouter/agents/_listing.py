@@ -17,8 +17,8 @@ def names_in(listing: Any) -> frozenset[str]:
 
 
 def not_listed(named: Mapping[str, str], listed: Collection[str]) -> str:
-    """Return the models of an entry that a server does not list, by their keys; nothing if it lists them all."""
-    return " and ".join(f"model '{name}' ({key})" for key, name in named.items() if not _known(name, listed))
+    """Return the models of an entry that a server does not list, with their keys; nothing if it lists them all."""
+    return " or ".join(f"'{name}' ({key})" for key, name in named.items() if not _known(name, listed))
 
 
 def _known(name: str, listed: Collection[str]) -> bool:

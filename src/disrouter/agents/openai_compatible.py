@@ -231,12 +231,13 @@ class OpenAICompatibleAgent:
         A server of one model answers with it by whatever name it is asked, and what it says would be no decision.
         """
         assert self.decides_with is not None
-        listed = await self._server.models(timeout)
+        listed = await self._server.models(min(timeout, self.patience.connect))  # a list is told at once
         named = {"decides_with": self.decides_with, "model": self.model}
         if listed and (missing := not_listed(named, listed)):
-            listing = self._server.said(f"It lists {', '.join(sorted(listed))}.")
+            # Which ones it has is not for clients to read, who are told what a hop failed of.
+            count = f"{len(listed)} models" if len(listed) > 1 else "one model"
             raise FaultError(
-                f"The server of agent '{self._card.name}' does not list {missing}.{listing}", kind="status", own=False
+                f"The server of agent '{self._card.name}' lists {count}, but not {missing}.", kind="status", own=False
             )
         self._has_models = listed is not None
 
