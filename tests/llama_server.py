@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 from disrouter.lab.family import checkpoint_path
 
-__all__ = ["llama_serving"]
+__all__ = ["llama_serving", "llama_serving_two"]
 
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 """Kinds of tokens in GGUF."""
@@ -47,18 +47,36 @@ OF_A_LAYER = {
 @contextmanager
 def llama_serving(folder: Path, agent: str = "agent-1") -> Iterator[str]:
     """Serve a lab model for as long as the block runs; give the address up to and including the version."""
+    model = folder / f"{agent}.gguf"
+    write_gguf(checkpoint_path(agent, "base"), model)
+    with _running(folder, "-m", str(model)) as url:
+        yield url
+
+
+@contextmanager
+def llama_serving_two(folder: Path, agent: str = "agent-1") -> Iterator[str]:
+    """Serve two stages of a lab model behind one address, by the names ``base`` and ``paper``."""
+    models = folder / "models"
+    models.mkdir()
+    for stage in ("base", "paper"):
+        write_gguf(checkpoint_path(agent, stage), models / f"{stage}.gguf")
+    exact = ["--flash-attn", "off", "--cache-type-k", "f32", "--cache-type-v", "f32"]  # 16 bits otherwise
+    with _running(folder, "--models-dir", str(models), *exact) as url:
+        yield url
+
+
+@contextmanager
+def _running(folder: Path, *what: str) -> Iterator[str]:
     program = os.environ.get("LLAMA_SERVER")
     if not program:
         pytest.skip("LLAMA_SERVER does not name llama.cpp's server")
-    model = folder / f"{agent}.gguf"
-    write_gguf(checkpoint_path(agent, "base"), model)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = folder / "llama.log"
     options = ["--host", "127.0.0.1", "--port", str(port), "--threads", "1", "--ctx-size", "512", "--jinja"]
     with log.open("w") as output:
-        process = subprocess.Popen([program, "-m", str(model), *options], stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([program, *what, *options], stdout=output, stderr=subprocess.STDOUT)
         try:
             until = time.monotonic() + 60
             while not healthy(port):

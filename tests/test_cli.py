@@ -418,6 +418,20 @@ def test_agents_as_json_hold_prices_and_successors(pool: Path) -> None:
     assert [agent["next"] for agent in value["agents"]] == [["medium"], ["large"], []]
 
 
+def test_who_decides_for_an_agent_is_listed_beside_the_model_that_answers(
+    pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    entry = "{name: a, backend: openai, model: base, base_url: 'http://127.0.0.1:9/v1', price: {cost: 0.5}"
+    (pool / "n.yaml").write_text(f"name: n\nagents: [{entry}, self_assessment: token, decides_with: adapter}}]\n")
+
+    listed = run("agents", "--network", "n.yaml").stdout
+    (value,) = json.loads(run("agents", "--network", "n.yaml", "--json").stdout)["agents"]
+
+    assert "base (adapter decides)" in listed
+    assert (value["backend"], value["model"], value["decides_with"]) == ("openai", "base", "adapter")
+
+
 def test_prices_per_token_are_listed_as_such(pool: Path) -> None:
     text = NETWORK.replace("{cost: 0.1}", "{input: 0.05, output: 0.2}").replace(
         "{cost: 0.4}", "{input: 0.1, output: 0.4}"

@@ -210,7 +210,7 @@ def test_all_problems_of_a_file_are_reported_at_once(folder: Path) -> None:
         "agents[1].price.look_share: 2 is not allowed; give a number from 0 to 1, the share of the cost that a look "
         "takes (default 0.1)",
         "agents[1].modle: unknown key; known: name, backend, model, price, base_url, node, api_key_env, "
-        "hop_secret_env, model_digest, version, self_assessment, context_length, max_tokens, rejection, "
+        "hop_secret_env, model_digest, version, self_assessment, decides_with, context_length, max_tokens, rejection, "
         "scenario_prompt, card, seconds, always_answers, timeouts, retries, concurrency, queue, breaker, ray; did you "
         "mean 'model'?",
         "limits.max_hops: 0 is not allowed; give a whole number from 1, the most agents asked per query",
@@ -465,14 +465,62 @@ def test_a_wrong_entry_of_an_agent_behind_a_server_is_one_problem(entry: str, me
     assert found.startswith(message)
 
 
-@pytest.mark.parametrize("key", ["base_url: 'http://x/v1'", "api_key_env: K", "retries: 2", "timeouts: {total: 3}"])
+@pytest.mark.parametrize(
+    "key", ["base_url: 'http://x/v1'", "api_key_env: K", "decides_with: m", "retries: 2", "timeouts: {total: 3}"]
+)
 def test_keys_of_servers_go_with_servers_only(key: str, folder: Path) -> None:
     entry = f"name: a, backend: transformers, model: 'lab:agent-1', price: {{cost: 0.1}}, {key}"
 
     (found,) = problems(folder, f"name: n\nagents:\n  - {{{entry}}}\n")
 
-    only = "backend 'openai'" if key.startswith("api_key_env") else "backends 'openai' and 'node'"
+    only = "backends 'openai' and 'node'" if key.startswith(("base_url", "retries", "timeouts")) else "backend 'openai'"
     assert found == f"agents[0].{key.partition(':')[0]}: goes with the {only} only; remove it"
+
+
+@pytest.mark.parametrize("assessment", ["token", "text"])
+def test_another_model_of_the_server_may_decide(assessment: str, folder: Path) -> None:
+    path = folder / "network.yaml"
+    entry = f'{SERVER}, base_url: "http://127.0.0.1:9/v1", self_assessment: {assessment}, decides_with: agent-decides'
+    path.write_text(f"name: n\nagents:\n  - {{{entry}}}\n")
+
+    agent = load(path).agents["a"]
+
+    assert isinstance(agent, OpenAICompatibleAgent)
+    assert (agent.model, agent.decides_with) == ("m", "agent-decides")
+    assert agent.card.details == {"backend": "openai", "model": "m", "decides_with": "agent-decides"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            "decides_with: b",
+            "decides_with: goes with self_assessment token or text, and here it is 'none'; give one of",
+        ),
+        ("decides_with: b, self_assessment: prompt", "decides_with: goes with self_assessment token or text, and here"),
+        (
+            "decides_with: m, self_assessment: token",
+            "decides_with: 'm' is the model that answers; name another one, or",
+        ),
+        ("decides_with: '', self_assessment: token", "decides_with: '' is not allowed; give the name of the model on"),
+        (
+            "decides_with: 5, self_assessment: token",
+            "decides_with: 5 is not allowed; give the name of the model on the",
+        ),
+    ],
+)
+def test_a_model_that_cannot_decide_is_one_problem(keys: str, message: str, folder: Path) -> None:
+    (found,) = problems(folder, f"name: n\nagents:\n  - {{{SERVER}, base_url: 'http://127.0.0.1:9/v1', {keys}}}\n")
+
+    assert found.startswith(f"agents[0].{message}")
+
+
+def test_who_decides_behind_a_node_is_for_the_node_to_say(folder: Path) -> None:
+    entry = "name: a, backend: node, base_url: 'http://127.0.0.1:9/v1', price: {cost: 0.1}, decides_with: b"
+
+    (found,) = problems(folder, f"name: n\nagents:\n  - {{{entry}}}\n")
+
+    assert found == "agents[0].decides_with: does not go with the backend 'node': it is for the node to say; remove it"
 
 
 @pytest.mark.parametrize("assessment", ["text", "prompt"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from disrouter.agents.openai_compatible import OpenAICompatibleAgent
 from disrouter.agents.recorded import RecordedAgent
 from disrouter.agents.turns import TURN_SECONDS
 from disrouter.errors import ConfigError, DataError, UnknownNameError
@@ -281,6 +282,20 @@ def test_models_in_one_process_are_one_station_that_takes_turns() -> None:
     assert process.slowdown.at(4) == 4.0
     assert process.rate == 1.0
     assert (server.name, server.turn, server.slowdown.at(4)) == ("server", None, 1.0)
+
+
+@pytest.mark.parametrize(("decides_with", "keeps"), [(None, True), ("adapter", False)])
+def test_words_keep_a_place_for_the_answer_unless_another_model_says_them(
+    decides_with: str | None, keeps: bool
+) -> None:
+    card = AgentCard(name="server", price=QueryPrice(cost=0.5), details={"backend": "openai"})
+    agent = OpenAICompatibleAgent(
+        card, model="m", base_url="http://127.0.0.1:9/v1", self_assessment="text", decides_with=decides_with
+    )
+
+    (host,) = site_of(Network("pool", [agent])).hosts
+
+    assert host.agents[0].keeps_place is keeps
 
 
 def test_models_whose_service_is_told_apart_stand_apart() -> None:

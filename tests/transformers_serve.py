@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from disrouter.lab.family import checkpoint_path
+from disrouter.lab.family import Stage, checkpoint_path
 
 __all__ = ["Served", "serving"]
 
@@ -25,24 +25,28 @@ __all__ = ["Served", "serving"]
 class Served:
     url: str
     model: str
+    beside: str = ""
+    """Another model of it, where there is one."""
 
 
 @contextmanager
-def serving(folder: Path, *, likeliest: bool = False) -> Iterator[Served]:
-    """Serve the smallest lab model for as long as the block runs; ``likeliest``: it draws from one token only."""
+def serving(folder: Path, *, likeliest: bool = False, beside: Stage | None = None) -> Iterator[Served]:
+    """Serve the smallest lab model for as long as the block runs.
+
+    ``likeliest``: it draws from one token only. ``beside``: this stage of the model is served, too, by its own name.
+    """
     model = folder / "agent-1"
-    shutil.copytree(checkpoint_path("agent-1", "base"), model)
-    # It is greedy unless told to sample, and must be told where an answer begins: it takes every Qwen3 for ChatML.
-    change(model / "generation_config.json", do_sample=True, **({"top_k": 1} if likeliest else {}))
-    content = {"close": "<|end|>", "content": "text"}
-    change(
-        model / "tokenizer_config.json", response_template={"start_anchor": "<|agent|>", "fields": {"content": content}}
-    )
+    models: dict[Stage, Path] = {"base": model}
+    if beside is not None:
+        models[beside] = folder / f"agent-1-{beside}"
+    for stage, place in models.items():
+        write_model(stage, place, likeliest=likeliest)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # The weights are 16-bit files, and an agent computes with them in 32 bits.
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--dtype", "float32"]
+    only = [str(model)] if beside is None else []  # told no model, it loads whatever it is asked for
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", *only, "--dtype", "float32"]
     log = folder / "log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -53,10 +57,21 @@ def serving(folder: Path, *, likeliest: bool = False) -> Iterator[Served]:
         )
         try:
             wait_for(port, process, log)
-            yield Served(f"http://127.0.0.1:{port}/v1", str(model))
+            yield Served(f"http://127.0.0.1:{port}/v1", str(model), "" if beside is None else str(models[beside]))
         finally:
             process.terminate()
             process.wait(20)
+
+
+def write_model(stage: Stage, place: Path, *, likeliest: bool) -> None:
+    """Write a stage of the smallest lab model as this server wants it."""
+    shutil.copytree(checkpoint_path("agent-1", stage), place)
+    # It is greedy unless told to sample, and must be told where an answer begins: it takes every Qwen3 for ChatML.
+    change(place / "generation_config.json", do_sample=True, **({"top_k": 1} if likeliest else {}))
+    content = {"close": "<|end|>", "content": "text"}
+    change(
+        place / "tokenizer_config.json", response_template={"start_anchor": "<|agent|>", "fields": {"content": content}}
+    )
 
 
 def change(path: Path, **changes: object) -> None:

@@ -65,6 +65,10 @@ class MockBackend:
 
     model: str = "mock-model"
     """What it calls itself in answers; it takes any model name, and says so in ``models``."""
+    listed: tuple[str, ...] | None = None
+    """The models in its list, whatever it takes; None: itself."""
+    listings: int = 0
+    """How often it was asked for them."""
     api_key: str | None = None
     """Requests without it are refused with 401, if it is set."""
     fault: Fault | None = None
@@ -146,8 +150,12 @@ class MockBackend:
         return web.json_response({"status": "ok"})
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
-        card = {"id": self.model, "object": "model", "created": CREATED, "owned_by": "mock"}
-        return web.json_response({"object": "list", "data": [card]})
+        self.listings += 1
+        cards = [
+            {"id": name, "object": "model", "created": CREATED, "owned_by": "mock"}
+            for name in ((self.model,) if self.listed is None else self.listed)
+        ]
+        return web.json_response({"object": "list", "data": cards})
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         try:

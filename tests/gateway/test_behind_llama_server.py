@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 
+from disrouter.agents.faults import FaultError
 from disrouter.agents.openai_compatible import OpenAICompatibleAgent, Patience
 from disrouter.conformance import Target, cases_named, run
 from disrouter.lab.suite import LabSuite
 from disrouter.types import AgentCard, Query, QueryPrice, Sampling
 from disrouter.utility import BALANCE
 from gateway.running import running
-from llama_server import llama_serving
+from llama_server import llama_serving, llama_serving_two
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,10 +33,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-def agent_of(url: str, **settings: str) -> OpenAICompatibleAgent:
+def agent_of(url: str, model: str = "any", **settings: Any) -> OpenAICompatibleAgent:
     patience = Patience(connect=10.0, first_token=60.0, stall=60.0, total=120.0, retries=0)
     card = AgentCard(name="small", price=QueryPrice(cost=0.1))
-    return OpenAICompatibleAgent(card, model="any", base_url=url, patience=patience, max_tokens=48, **settings)  # type: ignore[arg-type]
+    return OpenAICompatibleAgent(card, model=model, base_url=url, patience=patience, max_tokens=48, **settings)
 
 
 async def test_a_lab_model_answers_the_same_directly_and_through_the_gateway(served: str) -> None:
@@ -78,6 +81,33 @@ async def test_its_log_probabilities_make_a_confidence(served: str) -> None:
     assert look.confidence is not None
     assert 0.0 <= look.confidence <= 1.0
     assert look.usage.prompt_tokens > 0
+
+
+async def test_a_server_of_one_model_that_takes_every_name_is_not_believed_to_decide_with_another(served: str) -> None:
+    agent = agent_of(served, self_assessment="token", decides_with="agent-decides")
+
+    with pytest.raises(FaultError, match="lists one model, but not 'agent-decides'"):
+        await agent.look(Query.from_text(QUESTIONS[0]), BALANCE)
+
+
+async def test_one_model_decides_and_another_answers_as_the_two_do_in_this_process(tmp_path: Path) -> None:
+    import disrouter
+
+    deciding = disrouter.load("lab-paper").agents["agent-1"]
+    answering = disrouter.load("lab").agents["agent-1"]  # a head beside the base model, which it does not change
+    with llama_serving_two(tmp_path) as url:
+        there = agent_of(url, "base", self_assessment="token", decides_with="paper", scenario_prompt=True)
+        for text in QUESTIONS:
+            query = Query.from_text(text)
+            looked, expected = await there.look(query, BALANCE), await deciding.look(query, BALANCE)
+            told, same = [
+                [piece async for piece in agent.answer(query, BALANCE, None, Sampling(max_tokens=48))][-1]
+                for agent in (there, answering)
+            ]
+
+            assert looked.confidence == pytest.approx(expected.confidence, abs=1e-5)
+            assert looked.accepts == expected.accepts
+            assert told.text == same.text  # type: ignore[union-attr]
 
 
 async def test_the_gateway_gives_its_streams_the_shape_that_clients_expect(served: str) -> None:

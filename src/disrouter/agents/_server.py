@@ -21,6 +21,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from disrouter.agents._listing import names_in
 from disrouter.agents.faults import FaultError
 from disrouter.agents.hops import Signer, Travel
 from disrouter.agents.wire import fault_from
@@ -137,6 +138,26 @@ class Server:
         if "choices" not in found and found.get("error"):
             raise self.error_in(found["error"])
         return found
+
+    async def models(self, timeout: float) -> frozenset[str] | None:
+        """Return the names of the models that the server lists; none if it does not say, None if it is not there."""
+        kept = self._session
+        session = kept or new_session()
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=self.patience.connect)
+        asked = session.get(self._url("models"), headers=self._headers(), timeout=limits, allow_redirects=False)
+        try:
+            async with asked as response:
+                if response.status in _PASSING:
+                    return None
+                content = await self._read(response, LARGEST_REPLY) if response.status == 200 else b"null"
+            return names_in(orjson.loads(content))
+        except orjson.JSONDecodeError:
+            return frozenset()
+        except (FaultError, aiohttp.ClientError, TimeoutError, OSError):
+            return None
+        finally:
+            if kept is None:
+                await session.close()
 
     @asynccontextmanager
     async def replying(

@@ -7,6 +7,10 @@ How such an agent judges itself depends on what its server can say:
 - ``prompt``: the model is asked for its confidence in words, for closed models that were never trained to reject.
 - ``none``: it answers whatever it is asked.
 
+With ``token`` and ``text`` another model of the same server may decide (``decides_with``): usually the agent's LoRA
+adapter, while the model below it, which no training has touched, answers. The prompt is then read twice, by other
+weights each time, and paid for twice.
+
 A query that came in over HTTP is forwarded with every field it had, and what the server sends comes back whole.
 """
 
@@ -14,13 +18,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Literal, TypeAlias
 
-from disrouter.agents._assessing import asking_for_confidence, confidence_said, rejects_so_far, token_look
-from disrouter.agents._chunks import Answer, assembled, completion_of, estimated_tokens, text_of, usage_of
+from disrouter.agents._assessing import asking_for_confidence, confidence_said, token_look
+from disrouter.agents._begun import Begun
+from disrouter.agents._chunks import Answer, assembled, completion_of, estimated_tokens, usage_of
+from disrouter.agents._listing import not_listed
 from disrouter.agents._server import PATIENCE, Patience, Server
 from disrouter.agents.faults import FaultError
 from disrouter.agents.hops import travel_of
@@ -33,6 +38,9 @@ Assessment: TypeAlias = Literal["token", "text", "prompt", "none"]
 
 TOP_LOGPROBS = 20
 """The most that OpenAI's API and vLLM give."""
+
+BEFORE_WORDS = 8
+"""Tokens of space and markup that may stand before a rejection, each of whose letters may be a token."""
 
 CONFIDENCE_TOKENS = 16
 """Enough for a number and the words that some models cannot keep to themselves."""
@@ -48,12 +56,14 @@ class OpenAICompatibleAgent:
 
     Args:
         card: The agent's name, price and context length.
-        model: The model's name on the server.
+        model: The model's name on the server: it answers.
         base_url: The server's address up to and including the version, say ``http://127.0.0.1:8000/v1``.
         api_key_env: Environment variable with the server's key; None sends none.
         self_assessment: How the agent judges itself (see above).
+        decides_with: The model of the same server that decides, by ``token`` or ``text``; None leaves it to ``model``.
         rejection: What the model was trained to say instead of an answer.
-        scenario_prompt: Whether the model reads the scenario's name in a system message.
+        scenario_prompt: Whether the model reads the scenario's name in a system message. Where another one decides,
+            that one alone reads it: the answering model was not trained with it, and must not answer otherwise for it.
         max_tokens: Most tokens of an answer where the query names no bound; None leaves it to the server.
         patience: How long the server may take, and how often it is asked again.
         hop_secret_env: Environment variable with the secret shared with a server that is a DiSRouter itself.
@@ -67,6 +77,7 @@ class OpenAICompatibleAgent:
         base_url: str,
         api_key_env: str | None = None,
         self_assessment: Assessment = "none",
+        decides_with: str | None = None,
         rejection: str = "I don't know",
         scenario_prompt: bool = False,
         max_tokens: int | None = None,
@@ -76,6 +87,7 @@ class OpenAICompatibleAgent:
         self._card = card
         self.model = model
         self.self_assessment = self_assessment
+        self.decides_with = decides_with
         self.rejection = rejection
         self.scenario_prompt = scenario_prompt
         self.max_tokens = max_tokens
@@ -83,6 +95,7 @@ class OpenAICompatibleAgent:
         self._server = Server(
             card.name, base_url, api_key_env=api_key_env, hop_secret_env=hop_secret_env, patience=patience
         )
+        self._has_models = decides_with is None
 
     @property
     def card(self) -> AgentCard:
@@ -121,10 +134,13 @@ class OpenAICompatibleAgent:
         if self.self_assessment == "none":
             return Look(confidence=None)
         started = time.perf_counter()
+        timeout = min(self.patience.first_token, self._total(query))
+        if not self._has_models:
+            await self._require_models(timeout)
         if self.self_assessment == "text":
             return await self._text_look(query, scenario, started)
-        body = {"model": self.model, "stream": False, "temperature": 0, **self._looking(query, scenario)}
-        timeout = min(self.patience.first_token, self._total(query))
+        model = self.decides_with or self.model
+        body = {"model": model, "stream": False, "temperature": 0, **self._looking(query, scenario)}
         reply = await self._server.json(_PATH, body, timeout=timeout, travel=travel_of(query))
         seconds = time.perf_counter() - started
         usage = usage_of(reply.get("usage")) or Usage(estimated_tokens(_words(query)), 1)
@@ -157,7 +173,7 @@ class OpenAICompatibleAgent:
             yield await self._whole(query, scenario, sampling)
             return
         if begun is None:
-            begun = await self._begin(query, scenario, sampling, streaming=True)
+            begun = await self._begin(query, self._body(query, scenario, sampling, streaming=True), streaming=True)
         streaming = begun.streaming
         chunks: list[dict[str, Any]] = []
         try:
@@ -203,15 +219,38 @@ class OpenAICompatibleAgent:
         reply = await self._server.json(_PATH, body, timeout=self._total(query), travel=travel_of(query))
         return completion_of(self._server, reply, _words(query), time.perf_counter() - started)
 
-    def _begun_in(self, look: Look | None, query: Query, sampling: Sampling) -> _Begun | None:
+    def _begun_in(self, look: Look | None, query: Query, sampling: Sampling) -> Begun | None:
         """Return the answer that a look has begun and that can be used."""
         begun = look.state if look is not None else None
         as_asked = query.request is not None or sampling == Sampling()  # a look knows no sampling
-        return begun if isinstance(begun, _Begun) and not begun.closed and as_asked else None
+        return begun if isinstance(begun, Begun) and not begun.closed and as_asked else None
+
+    async def _require_models(self, timeout: float) -> None:
+        """Do nothing if the server has both models, as far as it says; it is asked until it once has.
+
+        A server of one model answers with it by whatever name it is asked, and what it says would be no decision.
+        """
+        assert self.decides_with is not None
+        listed = await self._server.models(min(timeout, self.patience.connect))  # a list is told at once
+        named = {"decides_with": self.decides_with, "model": self.model}
+        if listed and (missing := not_listed(named, listed)):
+            # Which ones it has is not for clients to read, who are told what a hop failed of.
+            count = f"{len(listed)} models" if len(listed) > 1 else "one model"
+            raise FaultError(
+                f"The server of agent '{self._card.name}' lists {count}, but not {missing}.", kind="status", own=False
+            )
+        self._has_models = listed is not None
 
     async def _text_look(self, query: Query, scenario: Scenario, started: float) -> Look:
-        """Begin the answer and read on until it is clear whether it is a rejection."""
-        begun = await self._begin(query, scenario, Sampling(), streaming=_streams(query))
+        """Begin the answer and read on until it is clear whether it is a rejection.
+
+        What another model has begun is no answer of ours: it is stopped, whatever it says.
+        """
+        if self.decides_with is None:
+            body = self._body(query, scenario, Sampling(), streaming=True)
+        else:
+            body = {"model": self.decides_with, "stream": True, "temperature": 0, **self._looking(query, scenario)}
+        begun = await self._begin(query, body, streaming=_streams(query))
         try:
             async with asyncio.timeout(self.patience.first_token):
                 rejects = await begun.settle(self.rejection)
@@ -222,17 +261,16 @@ class OpenAICompatibleAgent:
             await begun.aclose()
             raise
         seconds = time.perf_counter() - started
-        if not rejects:
+        if not rejects and self.decides_with is None:
             return Look(confidence=None, accepts=True, seconds=seconds, state=begun)
         await begun.aclose()
         usage = begun.answer.usage or Usage(estimated_tokens(_words(query)), begun.answer.written)
-        return Look(confidence=None, accepts=False, usage=usage, seconds=seconds)
+        return Look(confidence=None, accepts=not rejects, usage=usage, seconds=seconds)
 
-    async def _begin(self, query: Query, scenario: Scenario, sampling: Sampling, *, streaming: bool) -> _Begun:
+    async def _begin(self, query: Query, body: Mapping[str, Any], *, streaming: bool) -> Begun:
         """Return an answer whose first piece has arrived."""
-        body = self._body(query, scenario, sampling, streaming=True)
         answer = Answer(self._server)
-        begun = _Begun(answer, self._deltas(answer, query, body), streaming=streaming)
+        begun = Begun(answer, self._deltas(answer, query, body), streaming=streaming)
         try:
             async with asyncio.timeout(self.patience.first_token):
                 await begun.more()
@@ -276,19 +314,23 @@ class OpenAICompatibleAgent:
 
     def _looking(self, query: Query, scenario: Scenario) -> dict[str, Any]:
         """Return the fields of a request that looks."""
-        messages = self._messages(query, scenario)
+        messages = self._messages(query, scenario, deciding=True)
         if self.self_assessment == "prompt":
             asked = {"role": "user", "content": asking_for_confidence(scenario)}
             return {"messages": [*messages, asked], "max_tokens": CONFIDENCE_TOKENS}
         # Tools change the prompt, so they belong to it; what forces a form of answer would forbid the rejection.
         tools = {"tools": query.request.body["tools"]} if query.request and query.request.body.get("tools") else {}
+        if self.self_assessment == "text":
+            most = len(self.rejection) + BEFORE_WORDS
+            return {"messages": messages, "max_tokens": most, "stream_options": {"include_usage": True}, **tools}
         return {"messages": messages, "max_tokens": 1, "logprobs": True, "top_logprobs": TOP_LOGPROBS, **tools}
 
-    def _messages(self, query: Query, scenario: Scenario) -> list[Any]:
+    def _messages(self, query: Query, scenario: Scenario, *, deciding: bool = False) -> list[Any]:
+        told = self.scenario_prompt and (deciding or self.decides_with is None)
         if query.request is None:
-            return list(chat_messages(query, scenario if self.scenario_prompt else None))
+            return list(chat_messages(query, scenario if told else None))
         messages = list(query.request.body["messages"])
-        if not self.scenario_prompt:
+        if not told:
             return messages
         name = named_scenario(scenario).name
         first = messages[0] if messages and isinstance(messages[0], dict) else {}
@@ -316,41 +358,3 @@ def _streams(query: Query) -> bool:
 def _words(query: Query) -> str:
     """Return all that a query says, to estimate its tokens."""
     return "\n".join(message.content for message in query.messages)
-
-
-class _Begun:
-    """An answer that has begun: what has arrived of it, and the connection on which the rest will."""
-
-    def __init__(self, answer: Answer, source: AsyncGenerator[Delta, None], *, streaming: bool) -> None:
-        self.answer = answer
-        self.streaming = streaming
-        self.closed = False
-        self._source = source
-        self._arrived: deque[Delta] = deque()
-
-    async def more(self) -> bool:
-        """Wait for another piece; False if there is none."""
-        delta = await anext(self._source, None)
-        if delta is not None:
-            self._arrived.append(delta)
-        return delta is not None
-
-    async def next(self) -> Delta | None:
-        """Return the next piece, of those that have arrived or of those that will; None if there is none."""
-        return self._arrived.popleft() if self._arrived else await anext(self._source, None)
-
-    async def settle(self, rejection: str) -> bool:
-        """Read on until it is clear whether the answer is the rejection."""
-        while True:
-            text = "".join(text_of(delta.chunks) for delta in self._arrived)
-            said_otherwise = self.answer.written > len(self.answer.parts)  # a tool call, a refusal
-            rejects = False if said_otherwise else rejects_so_far(text, rejection)
-            if rejects is not None:
-                return rejects
-            if not await self.more():
-                return False
-
-    async def aclose(self) -> None:
-        """End the connection, and with it the server's work."""
-        self.closed = True
-        await self._source.aclose()

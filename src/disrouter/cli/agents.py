@@ -12,6 +12,8 @@ from disrouter.agents.folders import count_weights
 from disrouter.cli._options import examples_as_typed, json_option, network_of, network_option
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from disrouter.network import Network
     from disrouter.types import Agent, Price
 
@@ -67,6 +69,7 @@ def _agent_json(name: str, network: Network) -> dict[str, Any]:
         "parameters": parameters,
         "context_length": context_length,
         **{key: card.details.get(key) for key in ("backend", "model")},
+        **{key: card.details[key] for key in ("decides_with",) if key in card.details},
         "next": list(network.successors(name)),
     }
 
@@ -99,7 +102,7 @@ def _print_table(network: Network) -> None:
             _count(parameters),
             str(context_length or "-"),
             card.details.get("backend", "-"),
-            card.details.get("model", "-"),
+            _models(card.details),
             ", ".join(successors) if successors else "- (answers)",
         )
     console.print(shown)
@@ -122,6 +125,12 @@ def _size(agent: Agent) -> tuple[int | None, int | None]:
     context = config.get("max_position_embeddings")
     known = card.context_length or (context if isinstance(context, int) else None)
     return card.parameters or count_weights(folder), known
+
+
+def _models(details: Mapping[str, str]) -> str:
+    """Return the model that answers, and the one that decides if that is another."""
+    answering, deciding = details.get("model", "-"), details.get("decides_with")
+    return answering if deciding is None else f"{answering} ({deciding} decides)"
 
 
 def _price_cells(price: Price, *, per_query: bool) -> tuple[str, str]:

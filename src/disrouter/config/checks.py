@@ -158,13 +158,22 @@ _ASSESSMENTS = {
     "node": ("token",),
 }
 _OF = {
-    "openai": ("base_url", "api_key_env", "hop_secret_env", "timeouts", "retries"),
+    "openai": ("base_url", "api_key_env", "decides_with", "hop_secret_env", "timeouts", "retries"),
     "node": ("base_url", "hop_secret_env", "timeouts", "retries", "model_digest", "version"),
 }
 """Keys that go with some backends only."""
 _OF_NODES = ("hop_secret_env", "timeouts", "retries", "model_digest", "version")
 """Those that go with every entry that names a node."""
-_SAID_BY_NODES = ("model", "self_assessment", "rejection", "scenario_prompt", "max_tokens", "node", "api_key_env")
+_SAID_BY_NODES = (
+    "model",
+    "self_assessment",
+    "decides_with",
+    "rejection",
+    "scenario_prompt",
+    "max_tokens",
+    "node",
+    "api_key_env",
+)
 """Keys that the node's own file holds, and an entry with the backend 'node' does not."""
 
 
@@ -195,6 +204,21 @@ def _backend_problems(spec: AgentSpec) -> Iterator[str]:
         yield "base_url: missing; give the server's address with its version, like http://127.0.0.1:8000/v1"
     elif problem := server_problem(spec.base_url):
         yield f"base_url: {problem}"
+    yield from _deciding_problems(spec)
+
+
+def _deciding_problems(spec: AgentSpec) -> Iterator[str]:
+    """Yield why the model that shall decide is none that can."""
+    if spec.decides_with is None:
+        return
+    assessment = spec.self_assessment if "self_assessment" in spec.model_fields_set else "none"
+    if assessment not in ("token", "text"):
+        yield (
+            f"decides_with: goes with self_assessment token or text, and here it is '{assessment}'; give one of them, "
+            "or remove decides_with"
+        )
+    if spec.decides_with == spec.model:
+        yield f"decides_with: '{spec.model}' is the model that answers; name another one, or remove decides_with"
 
 
 def _ray_problems(spec: AgentSpec) -> Iterator[str]:

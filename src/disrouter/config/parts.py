@@ -41,7 +41,7 @@ def agent_of(spec: AgentSpec, unit: float | None, folder: Path, places: Places) 
         parameters=count_weights(model_path(spec.model, folder)) if spec.backend == "transformers" else None,
         seconds=_seconds(spec),
         competence=competence_of(spec, folder),
-        details={"backend": spec.backend, "model": spec.model},
+        details={"backend": spec.backend, "model": spec.model, **_deciding(spec)},
         serving=_serving(spec, spec.backend),
     )
     if spec.backend == "openai":
@@ -98,6 +98,7 @@ def _agent_behind_a_server(spec: AgentSpec, card: AgentCard) -> Agent:
         api_key_env=spec.api_key_env,
         # A model that somebody else serves was, as long as nothing is said, not trained for ours.
         self_assessment=assessment if "self_assessment" in given else "none",
+        decides_with=spec.decides_with,
         rejection=spec.rejection,
         scenario_prompt=spec.scenario_prompt if "scenario_prompt" in given else False,
         max_tokens=spec.max_tokens if "max_tokens" in given else None,
@@ -151,6 +152,10 @@ def competence_elsewhere(spec: AgentSpec, folder: Path) -> Competence | None:
         return competence_of(spec, folder)
     here = spec.backend == "transformers" and spec.model is not None and model_path(spec.model, folder).is_dir()
     return competence_of(spec, folder) if here else None
+
+
+def _deciding(spec: AgentSpec) -> dict[str, str]:
+    return {} if spec.decides_with is None else {"decides_with": spec.decides_with}
 
 
 def _seconds(spec: AgentSpec) -> Seconds | None:

@@ -139,6 +139,12 @@ class AgentSpec(Spec):
         "'text' (the rejection text at the beginning of the answer), 'prompt' (the model is asked in words) or 'none' "
         "(always willing to answer)",
     )
+    decides_with: str | None = Field(
+        None,
+        min_length=1,
+        description="the name of the model on the same server that is asked for the decision, usually the agent's LoRA "
+        "adapter; `model` answers",
+    )
     context_length: int | None = Field(None, ge=1, description="a whole number from 1, in tokens")
     max_tokens: int = Field(512, ge=1, description="a whole number from 1, the most tokens of an answer")
     rejection: str = Field("I don't know", min_length=1, description="the text of a rejection")

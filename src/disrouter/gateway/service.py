@@ -148,9 +148,11 @@ class Service:
         """Return what sending the query straight to the dearest agent would have added; None without an answer."""
         if trace.agent is None:
             return None
-        answered = trace.hops[-1]
-        looked = [hop.usage.prompt_tokens for hop in trace.hops]
-        usage = Usage(max(looked, default=0), answered.usage.completion_tokens)
+        both = trace.hops[-1].usage
+        answered = both if trace.completion is None else trace.completion.usage
+        # An agent behind a server reads the prompt twice, to look and to answer; the dearest one would read it once.
+        read = (*(hop.usage.prompt_tokens for hop in trace.hops[:-1]), both.prompt_tokens - answered.prompt_tokens)
+        usage = Usage(max(answered.prompt_tokens, *read), answered.completion_tokens)
         return _cost(self._dearest, usage) - trace.cost_full
 
     @cached_property

@@ -10,6 +10,7 @@ from disrouter.agents.turns import TURN_SECONDS
 from disrouter.errors import ConfigError, UnknownNameError, UsageError
 from disrouter.network import Network
 from disrouter.planning.curves import SIDE_BY_SIDE, TAKING_TURNS, Slowdown
+from disrouter.types import Agent
 
 __all__ = ["GATEWAY", "Faults", "Host", "Replicas", "Served", "Site", "groups_of", "local", "site_of"]
 
@@ -238,13 +239,18 @@ def _host(
             concurrency=_whole(card.name, concurrency.get(card.name, card.serving.concurrency)),
             queue=card.serving.queue,
             rank=card.price.rank,
-            keeps_place=getattr(network.agents[card.name], "self_assessment", None) == "text",
+            keeps_place=_keeps_place(network.agents[card.name]),
         )
         for card in cards
     )
     default = TAKING_TURNS if process or len(group) > 1 else SIDE_BY_SIDE
     turn = TURN_SECONDS if process else None
     return Host(name=name, agents=served, slowdown=slowdowns.get(name, default), turn=turn, cost=cost)
+
+
+def _keeps_place(agent: Agent) -> bool:
+    """Return whether a look begins the answer: words do, unless another model is asked for them."""
+    return getattr(agent, "self_assessment", None) == "text" and getattr(agent, "decides_with", None) is None
 
 
 def _whole(name: str, value: int) -> int:
