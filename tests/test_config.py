@@ -529,4 +529,4 @@ def test_self_assessment_by_words_goes_with_servers_only(assessment: str, folder
 
     (found,) = problems(folder, f"name: n\nagents:\n  - {{{entry}}}\n")
 
-    assert found.endswith("does not go with the backend 'transformers'; give token, head, none")
+    assert found.endswith("does not go with the backend 'transformers'; give token, adapter, head, none")
