@@ -2,8 +2,8 @@
 
     python scripts/model_card.py --seed 1 --limit 2100
 
-Accuracies are greedy, on fresh test questions, without a scenario in the prompt (base) and in the balance scenario with
-the rejection masked (paper), so that the difference is what self-awareness training did to the ability.
+Accuracies are greedy, on fresh test questions. They are those of every stage: what self-awareness training adds, a head or
+an adapter, answers nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 from safetensors import safe_open
 
 from disrouter.agents.transformers import TransformersAgent
-from disrouter.lab.family import CONTEXT_LENGTH, FAMILY, LabModel, Stage, checkpoint_path
+from disrouter.lab.family import CONTEXT_LENGTH, FAMILY, LabModel, checkpoint_path
 from disrouter.lab.skills import SKILLS
 from disrouter.lab.suite import LabSuite
 from disrouter.lab.tokenizer import REJECTION
@@ -22,13 +22,13 @@ from disrouter.types import AgentCard, Query, QueryPrice
 from disrouter.utility import BALANCE
 
 
-def accuracy(spec: LabModel, stage: Stage, queries: list[Query]) -> dict[str, float]:
+def accuracy(spec: LabModel, queries: list[Query]) -> dict[str, float]:
     """Return the share of right greedy answers for each skill."""
     agent = TransformersAgent(
         AgentCard(name=spec.name, price=QueryPrice(cost=0.0)),
-        checkpoint_path(spec.name, stage),
+        checkpoint_path(spec.name, "base"),
         rejection=REJECTION,
-        scenario_prompt=stage == "paper" and spec is not FAMILY[-1],
+        scenario_prompt=False,
         max_tokens=CONTEXT_LENGTH,
     )
     suite = LabSuite()
@@ -75,22 +75,21 @@ def main() -> None:
     lines += [
         "",
         "FLOPs are six per weight and token. Data: worked solutions drawn by the skills' seeded generators, questions",
-        "of the training split only; the mixtures stand in `disrouter/lab/family.py`. Agent 2 has seen three times as",
-        "many facts as most and is the family's specialist.",
+        "of the training split only; the mixtures stand in `disrouter/lab/family.py`. Agent 1 has seen next to no facts,",
+        "counting, multiplication and division; agent 2 three times as many facts as most: it is the specialist.",
         "",
-        "Agents 1 to 4 come in two more stages. *calibrated*: the base model, to the bit, with a confidence head and a",
-        "calibration beside it (recipe `lab-calibrated`). *paper*: after SFT and RL (recipe `lab-paper`).",
+        "Agents 1 to 4 come in two more stages, each the base model to the bit with something beside it. *calibrated*: a",
+        "confidence head and a calibration (recipe `lab-calibrated`). *paper*: an adapter that decides after SFT and RL",
+        "(recipe `lab-paper`). So their answers are those of the base.",
         "",
         f"## Accuracy (greedy, test seed {arguments.seed}, {len(queries):,} questions)",
         "",
         f"    python scripts/model_card.py --seed {arguments.seed} --limit {arguments.limit}",
         "",
     ]
-    stages: list[tuple[LabModel, Stage]] = [(spec, "base") for spec in FAMILY]
-    stages += [(spec, "paper") for spec in FAMILY[:-1]]
-    measured = [accuracy(spec, stage, queries) for spec, stage in stages]
-    lines.append("| skill | " + " | ".join(f"{spec.name} {stage}" for spec, stage in stages) + " |")
-    lines.append("|---|" + "---|" * len(stages))
+    measured = [accuracy(spec, queries) for spec in FAMILY]
+    lines.append("| skill | " + " | ".join(spec.name for spec in FAMILY) + " |")
+    lines.append("|---|" + "---|" * len(FAMILY))
     for skill in SKILLS.values():
         row = " | ".join(f"{found[skill.name]:.2f}" for found in measured)
         lines.append(f"| {skill.name} ({skill.domain}) | {row} |")
