@@ -79,7 +79,7 @@ def real_agents(folder: Path) -> Iterator[tuple[str, TransformersAgent]]:
             round_weights(trained, made, bits)
             yield from _named(made.name, price * share, made, how)
     for size in list(PRICES)[:-1]:
-        yield from _named(f"{size}-paper", PRICES[size], CHECKPOINTS / "paper" / size, "token", scenario_prompt=True)
+        yield from _named(f"{size}-paper", PRICES[size], CHECKPOINTS / "paper" / size, "adapter", scenario_prompt=True)
 
 
 def _named(

@@ -2,8 +2,8 @@
 
     python scripts/model_card.py --seed 1 --limit 2100
 
-Accuracies are greedy, on fresh test questions. They are those of every stage: what self-awareness training adds, a head or
-an adapter, answers nothing.
+Accuracies are greedy, on fresh test questions. They are those of every stage: what self-awareness training
+adds, a head or an adapter, answers nothing.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ def main() -> None:
     lines += [
         "",
         "FLOPs are six per weight and token. Data: worked solutions drawn by the skills' seeded generators, questions",
-        "of the training split only; the mixtures stand in `disrouter/lab/family.py`. Agent 1 has seen next to no facts,",
-        "counting, multiplication and division; agent 2 three times as many facts as most: it is the specialist.",
+        "of the training split only; the mixtures stand in `disrouter/lab/family.py`. Agent 1 has seen next to no",
+        "facts, counting, multiplication and division; agent 2 three times as many facts as most: the specialist.",
         "",
-        "Agents 1 to 4 come in two more stages, each the base model to the bit with something beside it. *calibrated*: a",
-        "confidence head and a calibration (recipe `lab-calibrated`). *paper*: an adapter that decides after SFT and RL",
-        "(recipe `lab-paper`). So their answers are those of the base.",
+        "Agents 1 to 4 come in two more stages, each the base model to the bit with something beside it.",
+        "*calibrated*: a confidence head and a calibration (recipe `lab-calibrated`). *paper*: an adapter that decides",
+        "after SFT and RL (recipe `lab-paper`). So their answers are those of the base.",
         "",
         f"## Accuracy (greedy, test seed {arguments.seed}, {len(queries):,} questions)",
         "",

@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file
 
 from disrouter.lab.family import checkpoint_path
+from merged_adapter import write_merged
 
 __all__ = ["llama_serving", "llama_serving_two"]
 
@@ -55,11 +56,14 @@ def llama_serving(folder: Path, agent: str = "agent-1") -> Iterator[str]:
 
 @contextmanager
 def llama_serving_two(folder: Path, agent: str = "agent-1") -> Iterator[str]:
-    """Serve two stages of a lab model behind one address, by the names ``base`` and ``paper``."""
+    """Serve a lab model and the one with its deciding adapter by the names ``base`` and ``decides``.
+
+    The latter's folder is ``merged`` in ``folder``.
+    """
     models = folder / "models"
     models.mkdir()
-    for stage in ("base", "paper"):
-        write_gguf(checkpoint_path(agent, stage), models / f"{stage}.gguf")
+    write_gguf(checkpoint_path(agent, "base"), models / "base.gguf")
+    write_gguf(write_merged(agent, folder / "merged"), models / "decides.gguf")
     exact = ["--flash-attn", "off", "--cache-type-k", "f32", "--cache-type-v", "f32"]  # 16 bits otherwise
     with _running(folder, "--models-dir", str(models), *exact) as url:
         yield url

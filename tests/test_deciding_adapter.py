@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from disrouter.agents._adapter import ADAPTER_FOLDER, ADAPTER_WEIGHTS
 from disrouter.agents.transformers import TransformersAgent
 from disrouter.errors import ConfigError, ModelError
-from disrouter.lab.family import FAMILY, MIXED
+from disrouter.lab.family import FAMILY, MIXED, checkpoint_path
 from disrouter.lab.model import LabModel
 from disrouter.lab.pretraining import new_model, save_checkpoint
 from disrouter.lab.suite import LabSuite
@@ -28,6 +28,7 @@ from disrouter.training.settings import LoraSettings, RlSettings, SftSettings
 from disrouter.training.targets import Target
 from disrouter.types import AgentCard, Completion, Look, Query, QueryPrice, Sampling, Scenario
 from disrouter.utility import BALANCE, COST_FIRST
+from merged_adapter import write_merged
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of what PEFT asks transformers
 
@@ -167,6 +168,19 @@ def test_the_same_seed_teaches_the_same_adapter(tiny: Path, agent_folder: Path, 
 
     weights = f"{ADAPTER_FOLDER}/{ADAPTER_WEIGHTS}"
     assert (again / weights).read_bytes() == (agent_folder / weights).read_bytes()
+
+
+@pytest.mark.slow
+def test_an_adapter_merged_into_its_model_decides_as_a_server_of_adapters_would(tmp_path: Path) -> None:
+    whole = agent_in(write_merged("agent-1", tmp_path / "merged"), "token", scenario_prompt=True)
+    agent = agent_in(checkpoint_path("agent-1", "paper"), scenario_prompt=True)
+
+    pairs = list(zip(whole.look_many(QUERIES, BALANCE), agent.look_many(QUERIES, BALANCE), strict=True))
+
+    assert {look.accepts for _, look in pairs} == {True, False}
+    for merged, look in pairs:
+        # The merged weights are rounded once more, to 16 bits.
+        assert merged.confidence == pytest.approx(look.confidence, abs=0.1)
 
 
 @pytest.mark.parametrize("scenario", [BALANCE, None], ids=["paper", "calibrated"])

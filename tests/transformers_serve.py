@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from disrouter.lab.family import Stage, checkpoint_path
+from disrouter.lab.family import checkpoint_path
+from merged_adapter import write_merged
 
 __all__ = ["Served", "serving"]
 
@@ -30,17 +31,17 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, *, likeliest: bool = False, beside: Stage | None = None) -> Iterator[Served]:
+def serving(folder: Path, *, likeliest: bool = False, decides: bool = False) -> Iterator[Served]:
     """Serve the smallest lab model for as long as the block runs.
 
-    ``likeliest``: it draws from one token only. ``beside``: this stage of the model is served, too, by its own name.
+    ``likeliest``: it draws from one token only. ``decides``: the model with its deciding adapter is served, too, by a
+    name of its own.
     """
     model = folder / "agent-1"
-    models: dict[Stage, Path] = {"base": model}
+    write_model(checkpoint_path("agent-1", "base"), model, likeliest=likeliest)
+    beside = folder / "agent-1-decides" if decides else None
     if beside is not None:
-        models[beside] = folder / f"agent-1-{beside}"
-    for stage, place in models.items():
-        write_model(stage, place, likeliest=likeliest)
+        write_model(write_merged("agent-1", folder / "merged"), beside, likeliest=likeliest)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -57,15 +58,15 @@ def serving(folder: Path, *, likeliest: bool = False, beside: Stage | None = Non
         )
         try:
             wait_for(port, process, log)
-            yield Served(f"http://127.0.0.1:{port}/v1", str(model), "" if beside is None else str(models[beside]))
+            yield Served(f"http://127.0.0.1:{port}/v1", str(model), "" if beside is None else str(beside))
         finally:
             process.terminate()
             process.wait(20)
 
 
-def write_model(stage: Stage, place: Path, *, likeliest: bool) -> None:
-    """Write a stage of the smallest lab model as this server wants it."""
-    shutil.copytree(checkpoint_path("agent-1", stage), place)
+def write_model(source: Path, place: Path, *, likeliest: bool) -> None:
+    """Write the smallest lab model as this server wants it."""
+    shutil.copytree(source, place)
     # It is greedy unless told to sample, and must be told where an answer begins: it takes every Qwen3 for ChatML.
     change(place / "generation_config.json", do_sample=True, **({"top_k": 1} if likeliest else {}))
     content = {"close": "<|end|>", "content": "text"}

@@ -12,6 +12,7 @@ import pytest
 
 from disrouter.agents.faults import FaultError
 from disrouter.agents.openai_compatible import OpenAICompatibleAgent, Patience
+from disrouter.agents.transformers import TransformersAgent
 from disrouter.conformance import Target, cases_named, run
 from disrouter.lab.suite import LabSuite
 from disrouter.types import AgentCard, Query, QueryPrice, Sampling
@@ -93,10 +94,10 @@ async def test_a_server_of_one_model_that_takes_every_name_is_not_believed_to_de
 async def test_one_model_decides_and_another_answers_as_the_two_do_in_this_process(tmp_path: Path) -> None:
     import disrouter
 
-    deciding = disrouter.load("lab-paper").agents["agent-1"]
     answering = disrouter.load("lab").agents["agent-1"]  # a head beside the base model, which it does not change
     with llama_serving_two(tmp_path) as url:
-        there = agent_of(url, "base", self_assessment="token", decides_with="paper", scenario_prompt=True)
+        deciding = TransformersAgent(answering.card, tmp_path / "merged", scenario_prompt=True, device="cpu")
+        there = agent_of(url, "base", self_assessment="token", decides_with="decides", scenario_prompt=True)
         for text in QUESTIONS:
             query = Query.from_text(text)
             looked, expected = await there.look(query, BALANCE), await deciding.look(query, BALANCE)

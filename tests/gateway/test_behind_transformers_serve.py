@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("served"), likeliest=True, beside="paper") as served:
+    with serving(tmp_path_factory.mktemp("served"), likeliest=True, decides=True) as served:
         yield served
 
 
