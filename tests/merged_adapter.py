@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,5 +19,7 @@ def write_merged(agent: str, folder: Path) -> Path:
     """Write a lab model with the adapter of its paper stage merged into its weights."""
     decides = checkpoint_path(agent, "paper")
     base: Any = trainable(decides)[0]
-    save_beside(merged(PeftModel.from_pretrained(base, decides / ADAPTER_FOLDER)), decides, folder)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)  # of what PEFT asks transformers
+        save_beside(merged(PeftModel.from_pretrained(base, decides / ADAPTER_FOLDER)), decides, folder)
     return folder
