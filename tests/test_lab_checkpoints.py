@@ -57,17 +57,17 @@ def test_the_specialist_knows_more_facts_than_the_next_larger_agent(run: Run) ->
 
 
 def test_agents_know_what_they_know_and_say_it_in_numbers_that_mean_it(run: Run) -> None:
-    # Measured at n = 2,100 (docs/lab.md): AUROC from .92, calibration error up to .03.
+    # Measured at n = 2,100 (docs/lab.md): AUROC from .94, calibration error up to .03.
     for agent in run.summary.agents[:-1]:
         for scenario, value in agent.auroc.items():
             error = agent.ece[scenario]
             assert value is not None and error is not None
-            assert value > 0.88, (agent.agent, scenario)
+            assert value > 0.9, (agent.agent, scenario)
             assert error < 0.03 + SAMPLING, (agent.agent, scenario)
 
 
 def test_agents_know_themselves_on_skills_of_which_no_answer_was_graded(tmp_path: Path) -> None:
-    # Measured at n = 2,100 (docs/lab.md): .82 for agent-1, above .9 for the others. agent-4 would double the time.
+    # Measured at n = 2,100 (docs/lab.md): above .9 for all. agent-4 would double the time.
     network = load("lab").without("agent-4")
 
     out = evaluate(
@@ -77,7 +77,7 @@ def test_agents_know_themselves_on_skills_of_which_no_answer_was_graded(tmp_path
 
     for agent in out.summary.agents[:-1]:
         assert agent.auroc["balance"] is not None
-        assert agent.auroc["balance"] > 0.75, agent.agent
+        assert agent.auroc["balance"] > 0.85, agent.agent
 
 
 def test_every_rejecting_agent_answers_more_and_costs_fall_as_cost_matters_more(run: Run) -> None:

@@ -96,10 +96,7 @@ class Recipe(Spec):
     @property
     def only_decides(self) -> bool:
         """Whether an adapter learns that is off while the agent answers."""
-        return any(
-            lora is not None and lora.decides is not None
-            for lora in (stage.lora for stage in (self.sft, self.rl) if stage is not None)
-        )
+        return any(stage is not None and stage.only_decides for stage in (self.sft, self.rl))
 
     def agent(self, name: str) -> AgentRecipe:
         """Return the agent of a name; KeyError if there is none."""

@@ -82,7 +82,7 @@ def reinforce(
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout functions are marked experimental
     torch.manual_seed(settings.seed)  # new adapters are drawn before TRL sets its seed
-    only_decides = (model_path / ADAPTER_FOLDER).is_dir() or (settings.lora is not None and bool(settings.lora.decides))
+    only_decides = settings.only_decides or (model_path / ADAPTER_FOLDER).is_dir()
     model: Any  # a PEFT model is none of transformers'
     if only_decides:
         model, tokenizer = adapted(model_path, settings.lora)

@@ -73,14 +73,24 @@ class LoraSettings(Spec):
     )
 
 
-class SftSettings(Spec):
+class _Tuning(Spec):
+    """How weights are changed."""
+
+    lora: LoraSettings | None = Field(None, description="a mapping with rank, alpha, dropout; all weights if left out")
+
+    @property
+    def only_decides(self) -> bool:
+        """Whether an adapter learns that is off while the agent answers."""
+        return self.lora is not None and self.lora.decides is not None
+
+
+class SftSettings(_Tuning):
     """How to fine-tune."""
 
     rate: float = Field(1e-5, gt=0, description="a number above 0, the peak learning rate")
     epochs: float = Field(2.0, gt=0, description="a number above 0")
     batch: int = Field(64, ge=1, description="a whole number from 1, targets computed at once")
     accumulate: int = Field(1, ge=1, description="a whole number from 1, batches summed before a step")
-    lora: LoraSettings | None = Field(None, description="a mapping with rank, alpha, dropout; all weights if left out")
     replay: int = Field(
         0,
         ge=0,
@@ -95,7 +105,7 @@ class SftSettings(Spec):
     seed: int = Field(0, ge=0, description="a whole number from 0")
 
 
-class RlSettings(Spec):
+class RlSettings(_Tuning):
     """How to reinforce the decision, after SFT. The paper publishes no algorithm; we use GRPO."""
 
     queries: int = Field(10_000, ge=2, description="a whole number from 2, queries altogether (10,000 in the paper)")
@@ -117,7 +127,6 @@ class RlSettings(Spec):
         "decision", description="'decision' (the first token learns from the reward) or 'all' (the whole answer does)"
     )
     vllm: bool = Field(False, description="true (vLLM samples the answers; needs a GPU) or false (the model itself)")
-    lora: LoraSettings | None = Field(None, description="a mapping with rank, alpha, dropout; all weights if left out")
     seed: int = Field(0, ge=0, description="a whole number from 0")
 
 

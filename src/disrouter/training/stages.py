@@ -62,19 +62,16 @@ Stage = Callable[[Work], Mapping[str, float]]
 def _sft(work: Work) -> Mapping[str, float]:
     recipe, settings = work.recipe, work.agent.sft or work.recipe.sft
     assert settings is not None  # the stage is in the recipe
-    only_decides = settings.lora is not None and settings.lora.decides is not None
     limit, drawn = recipe.targets.limit, seed_of(work.seed, "targets", work.agent.name)
     worked = _worked(work.suite) if recipe.targets.accept == "worked" else None
     if recipe.mode == "paper":
         targets = paper_targets(work.known, _PAPER, rejection=recipe.rejection, limit=limit, seed=drawn, worked=worked)
     else:
         targets = calibrated_targets(work.known, rejection=recipe.rejection, limit=limit, seed=drawn, worked=worked)
-    sampled = 0
-    if only_decides:
-        recited, sampled = _decided(work, settings.replay)
-        targets += recited
-    else:
-        targets += _replayed(work, settings.replay)
+    replayed, sampled = (
+        _decided(work, settings.replay) if settings.only_decides else (_replayed(work, settings.replay), 0)
+    )
+    targets += replayed
     Random(drawn).shuffle(targets)
     tokens = _tuner(settings)(
         work.model,
@@ -89,7 +86,7 @@ def _sft(work: Work) -> Mapping[str, float]:
 
 
 def _tuner(settings: SftSettings) -> Callable[..., int]:
-    if settings.lora is not None and settings.lora.decides is not None:
+    if settings.only_decides:
         from disrouter.training.deciding import teach_decision
 
         return teach_decision
