@@ -145,10 +145,8 @@ def _ran(agent: AgentRecipe, recipe: Recipe) -> list[str]:
     said = ["profile"]
     for stage in recipe.stages:
         settings: Any = getattr(agent, stage, None) or getattr(recipe, stage)
-        lora = getattr(settings, "lora", None)
-        said.append(
-            stage if lora is None else f"{stage} (LoRA)" if lora.decides is None else f"{stage} (deciding LoRA)"
-        )
+        adapter = "deciding LoRA" if getattr(settings, "only_decides", False) else "LoRA"
+        said.append(f"{stage} ({adapter})" if getattr(settings, "lora", None) is not None else stage)
     return [*said, *(["calibration"] if recipe.calibration is not None else []), "ability"]
 
 

@@ -22,8 +22,8 @@ from disrouter.training.settings import HeadSettings
 
 __all__ = ["link_model", "save_with_head", "train_head"]
 
-
-_MEASURED = ("calibration.json", "calibration.png", "agent-card.json")
+_MEASURED = ("calibration.*", "agent-card.json")
+"""Files beside a model that tell of it as it was."""
 
 
 def train_head(
