@@ -35,7 +35,7 @@ from disrouter.training.settings import LoraSettings, SftSettings
 from disrouter.training.targets import Target
 from disrouter.types import Message, Query
 
-__all__ = ["DecisionTrainer", "adapted", "save_with_adapter", "teach_decision"]
+__all__ = ["DecisionTrainer", "adapted", "save_with_adapter", "some_other", "teach_decision"]
 
 _IGNORED = -100
 
@@ -181,13 +181,16 @@ def _decisions(tokenizer: PreTrainedTokenizerBase, targets: Sequence[Target], re
     prompts = [chat_messages(target.query, target.scenario) for target in targets]
     # Any: the annotated type of a template's result spans every form it can take, of which this is a list of ids.
     asked: Any = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=False)
-    # Which token an answer begins with does not matter, as long as it is not the rejection.
-    other = 1 if first == 0 else 0
-    said = [first if target.text == rejection else other for target in targets]
+    said = [first if target.text == rejection else some_other(first) for target in targets]
     return {
         "input_ids": [[*prompt, token] for prompt, token in zip(asked, said, strict=True)],
         "labels": [[_IGNORED] * len(prompt) + [token] for prompt, token in zip(asked, said, strict=True)],
     }
+
+
+def some_other(rejection: int) -> int:
+    """Return a token that is not the rejection: which one an answer begins with does not matter here."""
+    return 1 if rejection == 0 else 0
 
 
 def _reply_start(tokenizer: PreTrainedTokenizerBase) -> list[int]:

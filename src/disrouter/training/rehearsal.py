@@ -115,6 +115,7 @@ def _rl(settings: RlSettings | None) -> RlSettings | None:
         update={
             "queries": min(settings.queries, 12),
             "epochs": min(settings.epochs, 1.0),
+            "replay": min(settings.replay, 4),
             "group": min(settings.group, 4),
             "batch": min(settings.batch, 2),
             "accumulate": min(settings.accumulate, 2),

@@ -15,7 +15,7 @@ its textbook form in three ways, each because the action is a single token that 
 
 A run is resumed exactly within its first epoch; TRL's sampler does not keep its place in a later one.
 
-Where an adapter only decides, it is off while answers are sampled: the model below it gives them, as in use.
+An adapter that only decides is reinforced in :mod:`disrouter.training.deciding_rl`.
 
 In calibrated mode a rejection pays the agent's own confidence, which makes the reward the Brier score
 (:func:`disrouter.training.rewards.brier_payoff`).
@@ -28,7 +28,6 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,19 +37,17 @@ from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from disrouter.agents._adapter import ADAPTER_FOLDER
 from disrouter.agents._generation import Answering, Decoder, Engine, Prefill
 from disrouter.agents._loading import end_tokens, rejection_ids
 from disrouter.agents.prompts import chat_messages
 from disrouter.seeds import seed_of
 from disrouter.training._models import Report, lora_config, merged, run, save_beside, trainable
-from disrouter.training.deciding import DecisionTrainer, adapted, save_with_adapter
 from disrouter.training.profiling import Grade
 from disrouter.training.rewards import brier_payoff, local_reward, rejection_payoff
 from disrouter.training.settings import RlSettings
 from disrouter.types import Query, Scenario
 
-__all__ = ["Spent", "reinforce"]
+__all__ = ["Messages", "Spent", "grpo_config", "key_of", "noted_rewards", "reinforce"]
 
 Messages = list[dict[str, str]]
 
@@ -69,7 +66,6 @@ def reinforce(
 ) -> Spent:
     """Reinforce the decisions of the model in ``model_path`` and write it to ``output`` in bfloat16 safetensors.
 
-    If there is an adapter beside it that only decides, or the settings ask for one, it is that which learns.
     Returns the numbers of tokens it sampled and was trained on.
 
     A query with a scenario is rewarded as in the paper, one without by the Brier score. ``work`` is the folder of
@@ -82,70 +78,66 @@ def reinforce(
     """
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout functions are marked experimental
     torch.manual_seed(settings.seed)  # new adapters are drawn before TRL sets its seed
-    only_decides = settings.only_decides or (model_path / ADAPTER_FOLDER).is_dir()
-    model: Any  # a PEFT model is none of transformers'
-    if only_decides:
-        model, tokenizer = adapted(model_path, settings.lora)
-    else:
-        model, tokenizer = trainable(model_path, adapted=settings.lora is not None)
-    rows = {_key(messages := chat_messages(*asked)): (messages, *asked) for asked in queries}
+    model, tokenizer = trainable(model_path, adapted=settings.lora is not None)
+    rows = {key_of(messages := chat_messages(*asked)): (messages, *asked) for asked in queries}
     play = _Rollouts(
         asked={key: (query, scenario) for key, (_, query, scenario) in rows.items()},
         grade=grade,
         settings=settings,
         rejection=rejection_ids(tokenizer, rejection)[0],
         max_tokens=max_tokens,
-        only_decides=only_decides,
     )
     # Any: TRL's annotations know neither conversational prompts nor rewards that take named columns.
-    reward: Any = _rewards
+    reward: Any = noted_rewards
     rollouts: Any = play
-    on_gpu = torch.cuda.is_available()
-    trainer = (DecisionTrainer if only_decides else GRPOTrainer)(
+    trainer = GRPOTrainer(
         model=model,
         processing_class=tokenizer,
         reward_funcs=reward,
         rollout_func=rollouts,
         train_dataset=Dataset.from_dict({"prompt": [messages for messages, _, _ in rows.values()]}),
-        peft_config=None if only_decides else lora_config(settings.lora),
-        args=GRPOConfig(
-            output_dir=str(work),
-            per_device_train_batch_size=settings.batch * settings.group // settings.accumulate,
-            gradient_accumulation_steps=settings.accumulate,
-            num_generations=settings.group,
-            max_completion_length=1 if settings.learn == "decision" else max_tokens,
-            num_train_epochs=settings.epochs,
-            learning_rate=settings.rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=0.05,
-            beta=settings.kl,
-            loss_type="dr_grpo",
-            scale_rewards="none",
-            temperature=settings.temperature,
-            use_vllm=settings.vllm,
-            seed=settings.seed,
-            bf16=on_gpu,
-            activation_checkpointing=on_gpu,
-            logging_steps=5,
-            save_steps=50,
-            save_total_limit=1,
-            disable_tqdm=True,
-            report_to="none",
-            use_cpu=not on_gpu,
+        peft_config=lora_config(settings.lora),
+        args=grpo_config(
+            settings, work, group=settings.group, length=1 if settings.learn == "decision" else max_tokens
         ),
     )
-    if isinstance(trainer, DecisionTrainer):
-        trainer.rejection = play.rejection
     trained = run(trainer, work, report, shown="reward")
-    if only_decides:
-        save_with_adapter(trainer.model, model_path, output)
-    else:
-        save_beside(merged(trainer.model), model_path, output)
+    save_beside(merged(trainer.model), model_path, output)
     shutil.rmtree(work, ignore_errors=True)
     return Spent(sampled=play.sampled, trained=trained)
 
 
-def _rewards(earned: list[float], **ignored: object) -> list[float]:
+def grpo_config(settings: RlSettings, work: Path, *, group: int, length: int) -> GRPOConfig:
+    """Return how TRL reinforces groups of decisions of ``length`` tokens at most; checkpoints go to ``work``."""
+    on_gpu = torch.cuda.is_available()
+    return GRPOConfig(
+        output_dir=str(work),
+        per_device_train_batch_size=settings.batch * group // settings.accumulate,
+        gradient_accumulation_steps=settings.accumulate,
+        num_generations=group,
+        max_completion_length=length,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.05,
+        beta=settings.kl,
+        loss_type="dr_grpo",
+        scale_rewards="none",
+        temperature=settings.temperature,
+        use_vllm=settings.vllm,
+        seed=settings.seed,
+        bf16=on_gpu,
+        activation_checkpointing=on_gpu,
+        logging_steps=5,
+        save_steps=50,
+        save_total_limit=1,
+        disable_tqdm=True,
+        report_to="none",
+        use_cpu=not on_gpu,
+    )
+
+
+def noted_rewards(earned: list[float], **ignored: object) -> list[float]:
     """Return the reward of every decision of a batch, which its rollout noted."""
     return earned
 
@@ -182,15 +174,12 @@ class _Rollouts:
     settings: RlSettings
     rejection: int
     max_tokens: int
-    only_decides: bool
-    """Whether the model is one with an adapter that is off while it answers."""
-
     sampled: int = 0
 
     def __call__(self, prompts: list[Messages], trainer: Any) -> dict[str, Any]:
         """Return what TRL wants of rollouts, with what each decision earned and, in ``env_mask``, who learns."""
         ids = trainer.processing_class.apply_chat_template(prompts, add_generation_prompt=True, return_dict=False)
-        decisions = self._decide(trainer, [_key(messages) for messages in prompts], ids)
+        decisions = self._decide(trainer, [key_of(messages) for messages in prompts], ids)
         noted = {"prompt_ids": ids, "logprobs": None}
         if self.settings.learn == "all":
             completions = [d.tokens or [self.rejection] for d in decisions]
@@ -235,21 +224,12 @@ class _Rollouts:
         try:
             distinct = sorted({key: place for place, key in enumerate(keys)}.values(), key=lambda p: len(ids[p]))
             row_of = {keys[place]: row for row, place in enumerate(distinct)}
-            prompts = [tuple(ids[place]) for place in distinct]
-            if self.only_decides:
-                scores = _scores(model, prompts, tokenizer.pad_token_id)
-                # The model below the adapter never read a scenario, and answers without one.
-                prompts = self._without_scenarios([keys[place] for place in distinct], tokenizer)
-            with model.disable_adapter() if self.only_decides else nullcontext():
-                answerer = model.get_base_model() if self.only_decides else model
-                engine = Engine(answerer, eos=end_tokens(answerer, tokenizer), pad=tokenizer.pad_token_id, exact=False)
-                prefill = engine.prefill(prompts)
-                if not self.only_decides:
-                    scores = prefill.logits
-                tokens = self._answers(trainer, prefill, keys, ids, answering, row_of)
+            engine = Engine(model, eos=end_tokens(model, tokenizer), pad=tokenizer.pad_token_id, exact=False)
+            prefill = engine.prefill([tuple(ids[place]) for place in distinct])
+            tokens = self._answers(trainer, prefill, keys, ids, answering, row_of)
         finally:
             model.train(training)
-        reject = scores.double().softmax(-1)[:, self.rejection].tolist()
+        reject = prefill.logits.double().softmax(-1)[:, self.rejection].tolist()
         texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return texts, tokens, [1.0 - reject[row_of[key]] for key in keys]
 
@@ -281,24 +261,6 @@ class _Rollouts:
         decoder.run()
         return decoder.answers()
 
-    def _without_scenarios(self, keys: Sequence[str], tokenizer: Any) -> list[tuple[int, ...]]:
-        asked = [chat_messages(self.asked[key][0], None) for key in keys]
-        ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
-        return [tuple(prompt) for prompt in ids]
-
-
-@torch.no_grad()
-def _scores(model: Any, prompts: Sequence[Sequence[int]], pad: int) -> torch.Tensor:
-    """Return a model's scores of each prompt's first token, shape (prompts, vocabulary)."""
-    width = max(map(len, prompts))
-    ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=model.device)
-    real = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
-    positions = (real.cumsum(1) - 1).clamp(min=0)
-    scores: torch.Tensor = model(input_ids=ids, attention_mask=real, position_ids=positions, use_cache=False).logits[
-        :, -1
-    ]
-    return scores
-
 
 def _learns(decision: _Decision, mean: float) -> bool:
     """Whether a decision is the better action of its group; of the answers, only right ones set an example."""
@@ -316,5 +278,6 @@ def _mean_answers(decisions: Sequence[_Decision]) -> Mapping[str, float]:
     return {key: sum(rewards) / len(rewards) for key, rewards in of.items()}
 
 
-def _key(messages: Messages) -> str:
+def key_of(messages: Messages) -> str:
+    """Return what tells a prompt from others: decisions on one prompt are a group."""
     return json.dumps([[message["role"], message["content"]] for message in messages])

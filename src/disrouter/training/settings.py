@@ -109,7 +109,18 @@ class RlSettings(_Tuning):
     """How to reinforce the decision, after SFT. The paper publishes no algorithm; we use GRPO."""
 
     queries: int = Field(10_000, ge=2, description="a whole number from 2, queries altogether (10,000 in the paper)")
+    fresh: bool = Field(
+        False,
+        description="true (training queries that were not profiled, in paper mode each under every scenario) or false "
+        "(profiled ones, in paper mode as many on each side of delta)",
+    )
     epochs: float = Field(1.0, gt=0, description="a number above 0")
+    replay: int = Field(
+        0,
+        ge=0,
+        description="a whole number from 0, pretraining problems besides, for an adapter that only decides: an answer "
+        "earns 1 where the agent recites their solution",
+    )
     group: int = Field(
         8, ge=2, multiple_of=2, description="an even number, decisions compared for one query: half of them rejections"
     )

@@ -12,13 +12,15 @@ from random import Random
 
 import numpy as np
 
+from disrouter.agents._adapter import ADAPTER_FOLDER
+from disrouter.agents.folders import weights_digest
 from disrouter.agents.transformers import TransformersAgent
-from disrouter.errors import UsageError
+from disrouter.errors import DataError, UsageError
 from disrouter.seeds import seed_of
 from disrouter.training.heads import save_with_head, train_head
-from disrouter.training.profiling import Profile
+from disrouter.training.profiling import LocalSampler, Profile, profile
 from disrouter.training.recipes import AgentRecipe, Recipe, StageName
-from disrouter.training.settings import SftSettings
+from disrouter.training.settings import ProfileSettings, RlSettings, SftSettings
 from disrouter.training.suites import TrainingSuite
 from disrouter.training.targets import Target, calibrated_targets, paper_queries, paper_targets
 from disrouter.types import AgentCard, Query, QueryPrice, Scenario
@@ -31,8 +33,7 @@ Report = Callable[[str, int, int, float], None]
 
 _PAPER = tuple(SCENARIOS.values())
 
-_TOGETHER = 512
-"""Texts recited between two reports."""
+_GREEDY = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +69,15 @@ def _sft(work: Work) -> Mapping[str, float]:
         targets = paper_targets(work.known, _PAPER, rejection=recipe.rejection, limit=limit, seed=drawn, worked=worked)
     else:
         targets = calibrated_targets(work.known, rejection=recipe.rejection, limit=limit, seed=drawn, worked=worked)
-    replayed, sampled = (
-        _decided(work, settings.replay) if settings.only_decides else (_replayed(work, settings.replay), 0)
-    )
-    targets += replayed
+    sampled = 0
+    if settings.only_decides:
+        decided, sampled = _decided(work, settings.replay)
+        targets += [
+            Target(query, scenario, query.reference or "" if does else recipe.rejection)
+            for query, scenario, does in decided
+        ]
+    else:
+        targets += _replayed(work, settings.replay)
     Random(drawn).shuffle(targets)
     tokens = _tuner(settings)(
         work.model,
@@ -100,26 +106,88 @@ def _rl(work: Work) -> Mapping[str, float]:
 
     settings = work.agent.rl or work.recipe.rl
     assert settings is not None  # the stage is in the recipe
-    drawn = seed_of(work.seed, "rl", work.agent.name)
-    queries: list[tuple[Query, Scenario | None]]
-    if work.recipe.mode == "paper":
-        queries = [*paper_queries(work.known, _PAPER, limit=settings.queries, seed=drawn)]
-    else:
-        rng = Random(drawn)
-        count = min(settings.queries, len(work.known.rollouts))
-        queries = [(rollouts.query, None) for rollouts in rng.sample(work.known.rollouts, count)]
+    queries = _fresh(work, settings.queries) if settings.fresh else _profiled(work, settings.queries)
+    seeded = settings.model_copy(update={"seed": settings.seed + work.seed})
+    if settings.only_decides or (work.model / ADAPTER_FOLDER).is_dir():
+        return _reinforced_decision(work, queries, seeded)
     spent = reinforce(
         work.model,
         queries,
         work.suite.grade,
         work.folder / "rl",
         work.folder / ".rl-work",
-        settings.model_copy(update={"seed": settings.seed + work.seed}),
+        seeded,
         rejection=work.recipe.rejection,
         max_tokens=work.recipe.max_tokens,
         report=lambda step, steps, reward: work.report("rl", step, steps, reward),
     )
     return {"trained": spent.trained, "sampled": spent.sampled}
+
+
+def _reinforced_decision(
+    work: Work, queries: Sequence[tuple[Query, Scenario | None]], settings: RlSettings
+) -> Mapping[str, float]:
+    """Reinforce an adapter that only decides: what it would answer never changes, and is sampled once, beforehand."""
+    from disrouter.training.deciding_rl import reinforce_decision
+
+    asked = list(dict.fromkeys(query for query, _ in queries))
+    runner = runner_of(work.recipe, work.agent, work.model, trained=False)
+    sampled = profile(
+        work.agent.name,
+        LocalSampler(runner, settings.temperature, seed_of(settings.seed, "rl")),
+        asked,
+        work.suite.grade,
+        work.folder / "rl-answers.parquet",
+        ProfileSettings(samples=settings.group // 2),
+        report=lambda done, total: work.report("sample", done, total, float("nan")),
+    )
+    scores = {rollouts.query: rollouts.success_rate for rollouts in sampled.rollouts}
+    decided, recited = _decided(work, settings.replay)
+    scores |= {query: float(does) for query, _, does in decided}
+    trained = reinforce_decision(
+        work.model,
+        [*queries, *((query, scenario) for query, scenario, _ in decided)],
+        scores,
+        work.folder / "rl",
+        work.folder / ".rl-work",
+        settings,
+        rejection=work.recipe.rejection,
+        report=lambda step, steps, reward: work.report("rl", step, steps, reward),
+    )
+    return {"trained": trained, "sampled": sampled.sampled_tokens + recited}
+
+
+def _profiled(work: Work, count: int) -> Sequence[tuple[Query, Scenario | None]]:
+    """Return at most ``count`` profiled queries, in paper mode as many on each side of delta."""
+    drawn = seed_of(work.seed, "rl", work.agent.name)
+    if work.recipe.mode == "paper":
+        return paper_queries(work.known, _PAPER, limit=count, seed=drawn)
+    known = [rollouts.query for rollouts in work.known.rollouts]
+    return [(query, None) for query in Random(drawn).sample(known, min(count, len(known)))]
+
+
+def _fresh(work: Work, count: int) -> Sequence[tuple[Query, Scenario | None]]:
+    """Return at most ``count`` training queries that were not profiled, in paper mode each under every scenario.
+
+    Raises:
+        DataError: There is none.
+    """
+    heard: tuple[Scenario | None, ...] = _PAPER if work.recipe.mode == "paper" else (None,)
+    wanted = max(1, count // len(heard))
+    profiled = {rollouts.query.messages for rollouts in work.known.rollouts}
+    drawn = work.suite.queries(
+        work.recipe.domain,
+        seed_of(work.seed, "fresh", work.agent.name) % 2**31,
+        wanted + len(profiled),
+        split="train",
+    )
+    fresh = [query for query in drawn if query.messages not in profiled][:wanted]
+    if not fresh:
+        raise DataError(
+            f"All training queries of suite '{work.suite.name}' were profiled: none is left to reinforce decisions on.",
+            hint="profile fewer (`profile.queries`), or set `rl.fresh: false`",
+        )
+    return [(query, scenario) for query in fresh for scenario in heard]
 
 
 def _head(work: Work) -> Mapping[str, float]:
@@ -128,7 +196,7 @@ def _head(work: Work) -> Mapping[str, float]:
     runner = runner_of(work.recipe, work.agent, work.model, trained=False)
     queries = [rollouts.query for rollouts in work.known.rollouts]
     rates = [rollouts.success_rate for rollouts in work.known.rollouts]
-    recited, sampled = _recited(runner, _replay(work.suite, settings.replay, work.seed), work.report)
+    recited, sampled = _recited(work, settings.replay)
     queries += [query for query, _ in recited]
     rates += [float(does) for _, does in recited]
     head = train_head(
@@ -141,23 +209,29 @@ def _head(work: Work) -> Mapping[str, float]:
     return {"sampled": sampled}
 
 
-def _recited(
-    runner: TransformersAgent, texts: Sequence[tuple[Query, str]], report: Report
-) -> tuple[list[tuple[Query, bool]], int]:
-    """Return of every pretraining problem whether the agent recites its solution, and the tokens that took.
+def _recited(work: Work, count: int) -> tuple[list[tuple[Query, bool]], int]:
+    """Return of ``count`` pretraining problems whether the agent recites their solution, and the tokens that took.
 
     A text that the agent was trained on tells how well it has learnt a skill without a grader or a sampled answer: the
-    head hears of every skill of pretraining, those out of domain included, and of no decision there.
+    agent hears of every skill of pretraining, those out of domain included, and of no decision there. What is recited
+    is kept beside the profile: stages that leave the model as it is recite once.
     """
-    found: list[tuple[Query, bool]] = []
-    tokens = 0
-    for start in range(0, len(texts), _TOGETHER):
-        some = texts[start : start + _TOGETHER]
-        answers = runner.answer_many([query for query, _ in some], BALANCE)
-        found += [(query, answer.text == text) for (query, text), answer in zip(some, answers, strict=True)]
-        tokens += sum(answer.usage.completion_tokens for answer in answers)
-        report("recite", len(found), len(texts), float("nan"))
-    return found, tokens
+    stages = (work.agent.sft or work.recipe.sft, work.agent.rl or work.recipe.rl, work.recipe.head)
+    most = max(stage.replay for stage in stages if stage is not None)
+    texts = dict(_replay(work.suite, most, work.seed))
+    if not count:
+        return [], 0
+    recited = profile(
+        work.agent.name,
+        LocalSampler(runner_of(work.recipe, work.agent, work.model, trained=False), _GREEDY, work.seed),
+        list(texts),
+        lambda query, text: float(text == texts[query]),
+        work.folder / f"recited-{weights_digest(work.model)[:8]}.parquet",
+        ProfileSettings(samples=1),
+        report=lambda done, total: work.report("recite", done, total, float("nan")),
+    )
+    some = recited.rollouts[:count]
+    return [(r.query, r.success_rate == 1.0) for r in some], sum(sum(r.tokens) for r in some)
 
 
 STAGES: Mapping[StageName, Stage] = {"sft": _sft, "rl": _rl, "head": _head}
@@ -176,21 +250,16 @@ def runner_of(recipe: Recipe, agent: AgentRecipe, model: Path, *, trained: bool)
     )
 
 
-def _decided(work: Work, count: int) -> tuple[list[Target], int]:
-    """Return decisions on pretraining problems, and the tokens that it took to recite them.
+def _decided(work: Work, count: int) -> tuple[list[tuple[Query, Scenario | None, bool]], int]:
+    """Return what to decide on pretraining problems, whether to answer, and the tokens that it took to recite them.
 
     An agent that recites a solution has a success rate of 1 there, else of 0: no scenario makes a difference to the
     decision, so in paper mode each is heard under one of them.
     """
-    runner = runner_of(work.recipe, work.agent, work.model, trained=False)
-    recited, tokens = _recited(runner, _replay(work.suite, count, work.seed), work.report)
+    recited, tokens = _recited(work, count)
     rng = Random(work.seed)
     heard: tuple[Scenario | None, ...] = _PAPER if work.recipe.mode == "paper" else (None,)
-    targets = [
-        Target(query, rng.choice(heard), query.reference or "" if does else work.recipe.rejection)
-        for query, does in recited
-    ]
-    return targets, tokens
+    return [(query, rng.choice(heard), does) for query, does in recited], tokens
 
 
 def _replayed(work: Work, count: int) -> Sequence[Target]:
