@@ -22,8 +22,8 @@ from disrouter.lab.pretraining import new_model, save_checkpoint
 from disrouter.lab.suite import LabSuite
 from disrouter.lab.tokenizer import REJECTION, build_tokenizer
 from disrouter.training.deciding import adapted, teach_decision
+from disrouter.training.deciding_rl import reinforce_decision
 from disrouter.training.recipes import load_recipe
-from disrouter.training.rl import reinforce
 from disrouter.training.settings import LoraSettings, RlSettings, SftSettings
 from disrouter.training.targets import Target
 from disrouter.types import AgentCard, Completion, Look, Query, QueryPrice, Sampling, Scenario
@@ -185,15 +185,14 @@ def test_an_adapter_merged_into_its_model_decides_as_a_server_of_adapters_would(
 
 @pytest.mark.parametrize("scenario", [BALANCE, None], ids=["paper", "calibrated"])
 def test_reinforcement_goes_on_from_the_adapter(agent_folder: Path, scenario: Scenario | None, tmp_path: Path) -> None:
-    reinforce(
+    reinforce_decision(
         agent_folder,
         [(query, scenario) for query in QUERIES],
-        lambda query, text: 0.0,
+        dict.fromkeys(QUERIES, 0.0),
         tmp_path / "rl",
         tmp_path / "work",
-        RlSettings(queries=24, epochs=12, group=4, rate=2e-2, batch=8),
+        RlSettings(queries=24, epochs=12, rate=2e-2, batch=8),
         rejection=REJECTION,
-        max_tokens=4,
     )
 
     before, after = (
@@ -203,6 +202,24 @@ def test_reinforcement_goes_on_from_the_adapter(agent_folder: Path, scenario: Sc
     assert accepted[1] < 0.3 * accepted[0]
     answers = [[answer.text for answer in agent.answer_many(QUERIES, BALANCE)] for agent in (before, after)]
     assert answers[0] == answers[1]
+
+
+def test_reinforcement_tells_queries_that_pay_from_those_that_do_not(agent_folder: Path, tmp_path: Path) -> None:
+    # Half of its answers to questions about words are right, and all others are wrong.
+    scores = {query: 0.5 * (query.dataset in WORDS) for query in QUERIES}
+
+    reinforce_decision(
+        agent_folder,
+        [(query, COST_FIRST) for query in QUERIES],
+        scores,
+        tmp_path / "rl",
+        tmp_path / "work",
+        RlSettings(queries=24, epochs=30, rate=2e-2, batch=8, gamma=0.5),  # a rejection pays .45
+        rejection=REJECTION,
+    )
+
+    looks = agent_in(tmp_path / "rl", scenario_prompt=True).look_many(QUERIES, COST_FIRST)
+    assert right_decisions(looks) < 0.1
 
 
 def test_an_agent_without_an_adapter_is_told_how_to_get_one(tiny: Path) -> None:
@@ -257,6 +274,7 @@ rl: {RL}
     ("agent", "sft", "rl", "what"),
     [
         ("train: true", "lora: {decides: reply}", "vllm: true", "rl.vllm: vLLM would answer with the adapter on"),
+        ("train: true", "rate: 0.1", "replay: 8", "rl.replay: only an adapter that only decides"),
         ("train: true", "lora: {decides: reply}", "learn: all", "rl.learn: an adapter that only decides"),
         ("train: true", "lora: {decides: reply}", "lora: {decides: prompt}", "sft.lora: where one adapter only"),
         ("train: true", "rate: 0.1", "lora: {decides: prompt}", "sft.lora: where one adapter only decides"),

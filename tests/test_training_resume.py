@@ -21,6 +21,7 @@ from disrouter.lab.pretraining import new_model, save_checkpoint
 from disrouter.lab.suite import LabSuite
 from disrouter.lab.tokenizer import REJECTION, build_tokenizer
 from disrouter.training.deciding import teach_decision
+from disrouter.training.deciding_rl import reinforce_decision
 from disrouter.training.rl import reinforce
 from disrouter.training.settings import LoraSettings, RlSettings, SftSettings
 from disrouter.training.sft import fine_tune
@@ -67,6 +68,24 @@ def rl(model: Path, folder: Path) -> None:
     )
 
 
+def decision_rl(model: Path, folder: Path) -> None:
+    """Teach an adapter a little, then reinforce it for 160 steps of one epoch, with a checkpoint every fifty."""
+    if not (folder / "taught").is_dir():
+        lora = LoraSettings(rank=4, decides="prompt", new_tokens=[REJECTION])
+        settings = SftSettings(rate=1e-3, epochs=2, batch=4, lora=lora)
+        teach_decision(model, TARGETS, folder / "taught", folder / "teaching", settings, rejection=REJECTION)
+    queries = LabSuite().queries("in", 0, 320, split="train")
+    reinforce_decision(
+        folder / "taught",
+        [(query, BALANCE if place % 2 else None) for place, query in enumerate(queries)],
+        {query: place % 3 / 2 for place, query in enumerate(queries)},
+        folder / "done",
+        folder / "work",
+        RlSettings(queries=320, batch=2, rate=1e-3),
+        rejection=REJECTION,
+    )
+
+
 def whole(path: Path) -> bool:
     """Whether a JSON file is written to its end."""
     try:
@@ -97,7 +116,7 @@ def kill_after_the_first_checkpoint(stage: str, model: Path, folder: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("stage", [sft, decision, rl], ids=["sft", "decision", "rl"])
+@pytest.mark.parametrize("stage", [sft, decision, rl, decision_rl])
 def test_a_killed_stage_ends_with_the_bytes_of_an_uninterrupted_one(
     stage: Callable[[Path, Path], None], tiny: Path, tmp_path: Path
 ) -> None:
@@ -110,7 +129,8 @@ def test_a_killed_stage_ends_with_the_bytes_of_an_uninterrupted_one(
     stage(tiny, tmp_path / "whole")
 
     assert not (tmp_path / "killed" / "work").exists()
-    weights = f"done/{ADAPTER_FOLDER}/{ADAPTER_WEIGHTS}" if stage is decision else "done/model.safetensors"
+    deciding = stage in (decision, decision_rl)
+    weights = f"done/{ADAPTER_FOLDER}/{ADAPTER_WEIGHTS}" if deciding else "done/model.safetensors"
     assert (tmp_path / "killed" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
 
 

@@ -3,6 +3,10 @@
 The reward and what is departed from in GRPO are those of :mod:`disrouter.training.rl`. But nothing that is learnt here
 changes an answer: what an agent would answer to a query is sampled and graded once, before, and not anew at every step
 and under every scenario. A group is the rejection and the answer, which earns the mean score of what was sampled.
+
+In calibrated mode both actions learn, the worse one too: there are no more than two here, so pushing one down pushes no
+third one up. The gradient by the logit of answering is then (score − confidence)/2, unbiased, and as that of a binary
+cross-entropy it is 0 where the confidence is the success rate.
 """
 
 from __future__ import annotations
@@ -114,7 +118,7 @@ class _Play:
             answers = key in rejecting
             (rejecting.remove if answers else rejecting.add)(key)
             earned.append(self.scores[key] if answers else paid[key])
-            learns.append([int(answers == better)])
+            learns.append([int(self.payoffs[key] is None or answers == better)])
             tokens.append([some_other(self.rejection) if answers else self.rejection])
         return {"prompt_ids": ids, "completion_ids": tokens, "logprobs": None, "env_mask": learns, "earned": earned}
 

@@ -164,6 +164,9 @@ def _meaning(recipe: Recipe) -> Iterator[str]:
 def _decider_problems(recipe: Recipe) -> Iterator[str]:
     """Yield what does not go with an adapter that only decides."""
     if not recipe.only_decides:
+        for where, rl in (("rl", recipe.rl), *((f"agents.{a.name}.rl", a.rl) for a in recipe.agents)):
+            if rl is not None and rl.replay:
+                yield f"{where}.replay: only an adapter that only decides hears pretraining problems here; give 0"
         return
     if recipe.head is not None:
         yield "head: an adapter decides already (`lora.decides`); leave one of the two out"
