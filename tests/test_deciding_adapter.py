@@ -204,22 +204,34 @@ def test_reinforcement_goes_on_from_the_adapter(agent_folder: Path, scenario: Sc
     assert answers[0] == answers[1]
 
 
-def test_reinforcement_tells_queries_that_pay_from_those_that_do_not(agent_folder: Path, tmp_path: Path) -> None:
-    # Half of its answers to questions about words are right, and all others are wrong.
-    scores = {query: 0.5 * (query.dataset in WORDS) for query in QUERIES}
-
+def test_reinforcement_turns_decisions_that_do_not_pay(agent_folder: Path, tmp_path: Path) -> None:
+    # Taught to reject questions about words, it answers just those rightly.
     reinforce_decision(
         agent_folder,
-        [(query, COST_FIRST) for query in QUERIES],
-        scores,
+        [(query, None) for query in QUERIES],
+        {query: float(query.dataset in WORDS) for query in QUERIES},
         tmp_path / "rl",
         tmp_path / "work",
-        RlSettings(queries=24, epochs=30, rate=2e-2, batch=8, gamma=0.5),  # a rejection pays .45
+        RlSettings(queries=24, epochs=40, rate=2e-2, batch=8),
         rejection=REJECTION,
     )
 
-    looks = agent_in(tmp_path / "rl", scenario_prompt=True).look_many(QUERIES, COST_FIRST)
-    assert right_decisions(looks) < 0.1
+    assert right_decisions(agent_in(tmp_path / "rl").look_many(QUERIES, BALANCE)) < 0.1
+
+
+def test_the_brier_score_makes_the_success_rate_the_confidence(agent_folder: Path, tmp_path: Path) -> None:
+    reinforce_decision(
+        agent_folder,
+        [(query, None) for query in QUERIES],
+        dict.fromkeys(QUERIES, 0.8),
+        tmp_path / "rl",
+        tmp_path / "work",
+        RlSettings(queries=24, epochs=40, rate=2e-2, batch=8),
+        rejection=REJECTION,
+    )
+
+    looks = agent_in(tmp_path / "rl").look_many(QUERIES, BALANCE)
+    assert [look.confidence for look in looks] == pytest.approx([0.8] * 24, abs=0.1)
 
 
 def test_an_agent_without_an_adapter_is_told_how_to_get_one(tiny: Path) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from disrouter.agents.transformers import TransformersAgent
 from disrouter.config import load
 from disrouter.errors import ConfigError, DataError, ModelError, UnknownNameError, UsageError
+from disrouter.lab.skills import Split
 from disrouter.lab.suite import LabSuite
 from disrouter.training import fleet
 from disrouter.training.bases import base_folder
@@ -23,7 +24,7 @@ from disrouter.training.profiling import profile, read_profile
 from disrouter.training.recipes import Recipe, embedded_recipes, load_recipe, plain
 from disrouter.training.rehearsal import RehearsalSuite, rehearsed
 from disrouter.training.results import results_of
-from disrouter.types import Completion
+from disrouter.types import Completion, Query
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
@@ -74,6 +75,34 @@ def test_a_training_leaves_a_network_for_every_stage_that_can_be_used(tmp_path: 
         assert (small.self_assessment, small.scenario_prompt) == ("token", True)
         assert (last.self_assessment, last.scenario_prompt) == ("none", False)
     assert after_rl.policy.name == "own-word"
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_decisions_are_reinforced_on_queries_that_were_not_profiled(tmp_path: Path) -> None:
+    fresh = PAPER.replace("sft: {rate: 1.0e-3}", "sft: {replay: 4, lora: {decides: prompt}}").replace(
+        "rl: {rate: 1.0e-4}", "rl: {rate: 1.0e-4, fresh: true, replay: 2}"
+    )
+
+    train_here(recipe_of(fresh, tmp_path), tmp_path / "out", "small")
+
+    folder = tmp_path / "out" / "small"
+    profiled, asked = (read_profile(folder / name).rollouts for name in ("profile.parquet", "rl-answers.parquet"))
+    assert not {r.query.messages for r in profiled} & {r.query.messages for r in asked}
+    assert len(asked) == 4  # of 12 decisions, under three scenarios each
+    (recited,) = folder.glob("recited-*.parquet")
+    assert len(read_profile(recited).rollouts) == 4  # once for both stages
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_suite_whose_training_queries_were_all_profiled_has_none_left(tmp_path: Path) -> None:
+    recipe = recipe_of(PAPER.replace("rl: {rate: 1.0e-4}", "rl: {rate: 1.0e-4, fresh: true}"), tmp_path)
+
+    class Small(LabSuite):
+        def queries(self, domain: str, seed: int, n: int, *, split: Split = "test") -> list[Query]:
+            return LabSuite.queries(self, domain, 0, n, split=split)
+
+    with pytest.raises(DataError, match="All training queries of suite 'lab' were profiled"):
+        train(recipe, ["small"], tmp_path / "out", suite=RehearsalSuite(Small()))
 
 
 @pytest.mark.usefixtures("in_this_process")

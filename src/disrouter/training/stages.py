@@ -18,7 +18,8 @@ from disrouter.agents.transformers import TransformersAgent
 from disrouter.errors import DataError, UsageError
 from disrouter.seeds import seed_of
 from disrouter.training.heads import save_with_head, train_head
-from disrouter.training.profiling import LocalSampler, Profile, profile
+from disrouter.training.profiling import Grade, LocalSampler, Profile, profile, read_profile
+from disrouter.training.ranks import is_first, wait_for_all
 from disrouter.training.recipes import AgentRecipe, Recipe, StageName
 from disrouter.training.settings import ProfileSettings, RlSettings, SftSettings
 from disrouter.training.suites import TrainingSuite
@@ -132,14 +133,14 @@ def _reinforced_decision(
 
     asked = list(dict.fromkeys(query for query, _ in queries))
     runner = runner_of(work.recipe, work.agent, work.model, trained=False)
-    sampled = profile(
-        work.agent.name,
+    sampled = _asked(
+        work,
         LocalSampler(runner, settings.temperature, seed_of(settings.seed, "rl")),
         asked,
         work.suite.grade,
         work.folder / "rl-answers.parquet",
-        ProfileSettings(samples=settings.group // 2),
-        report=lambda done, total: work.report("sample", done, total, float("nan")),
+        samples=settings.group // 2,
+        what="sample",
     )
     scores = {rollouts.query: rollouts.success_rate for rollouts in sampled.rollouts}
     decided, recited = _decided(work, settings.replay)
@@ -221,17 +222,35 @@ def _recited(work: Work, count: int) -> tuple[list[tuple[Query, bool]], int]:
     texts = dict(_replay(work.suite, most, work.seed))
     if not count:
         return [], 0
-    recited = profile(
-        work.agent.name,
+    recited = _asked(
+        work,
         LocalSampler(runner_of(work.recipe, work.agent, work.model, trained=False), _GREEDY, work.seed),
         list(texts),
         lambda query, text: float(text == texts[query]),
         work.folder / f"recited-{weights_digest(work.model)[:8]}.parquet",
-        ProfileSettings(samples=1),
-        report=lambda done, total: work.report("recite", done, total, float("nan")),
+        samples=1,
+        what="recite",
     )
     some = recited.rollouts[:count]
     return [(r.query, r.success_rate == 1.0) for r in some], sum(sum(r.tokens) for r in some)
+
+
+def _asked(
+    work: Work, sampler: LocalSampler, queries: Sequence[Query], grade: Grade, path: Path, *, samples: int, what: str
+) -> Profile:
+    """Return graded answers to queries, kept in ``path``. Of several processes the first one asks."""
+    if is_first():
+        profile(
+            work.agent.name,
+            sampler,
+            queries,
+            grade,
+            path,
+            ProfileSettings(samples=samples),
+            report=lambda done, total: work.report(what, done, total, float("nan")),
+        )
+    wait_for_all()
+    return read_profile(path)
 
 
 STAGES: Mapping[StageName, Stage] = {"sft": _sft, "rl": _rl, "head": _head}
