@@ -94,6 +94,20 @@ def test_decisions_are_reinforced_on_queries_that_were_not_profiled(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("in_this_process")
+def test_a_head_learns_from_queries_that_were_not_profiled_too(tmp_path: Path) -> None:
+    more = CALIBRATED.replace("head: {}", "head: {queries: 4}")
+
+    train_here(recipe_of(CALIBRATED, tmp_path), tmp_path / "few", "small")
+    train_here(recipe_of(more, tmp_path), tmp_path / "more", "small")
+
+    few, folder = tmp_path / "few" / "small", tmp_path / "more" / "small"
+    profiled, asked = (read_profile(folder / name).rollouts for name in ("profile.parquet", "head-answers.parquet"))
+    assert not {r.query.messages for r in profiled} & {r.query.messages for r in asked}
+    assert len(asked) == 4
+    assert not same_head(few / "head", folder / "head")
+
+
+@pytest.mark.usefixtures("in_this_process")
 def test_a_suite_whose_training_queries_were_all_profiled_has_none_left(tmp_path: Path) -> None:
     recipe = recipe_of(PAPER.replace("rl: {rate: 1.0e-4}", "rl: {rate: 1.0e-4, fresh: true}"), tmp_path)
 

@@ -162,7 +162,7 @@ class DecisionTrainer(GRPOTrainer):
         # Not the token's own: which token an answer begins with is for the model without the adapter to say. So rows of
         # a group differ in what follows their prompt only, which is read once for all of them.
         read = torch.stack((input_ids[:, :-1], attention_mask[:, :-1]))
-        (prompts, mask), row_of = read.unique(dim=1, return_inverse=True)
+        (prompts, mask), row_of = torch.unique(read, dim=1, return_inverse=True)
         scores = model(input_ids=prompts, attention_mask=mask, use_cache=False).logits[:, -1]
         rejects = _rejecting(scores, self.rejection)[row_of]
         said = torch.where(input_ids[:, -1] == self.rejection, logsigmoid(rejects), logsigmoid(-rejects))

@@ -26,8 +26,9 @@ from disrouter.training.profiling import LocalSampler, Profile, profile, read_pr
 from disrouter.training.ranks import is_first, processes
 from disrouter.training.recipes import AgentRecipe, Recipe, StageName
 from disrouter.training.settings import CalibrationSettings
-from disrouter.training.stages import STAGES, Report, Work, runner_of
+from disrouter.training.stages import STAGES
 from disrouter.training.suites import TrainingSuite
+from disrouter.training.work import Report, Work, runner_of
 from disrouter.utility import BALANCE
 
 __all__ = [

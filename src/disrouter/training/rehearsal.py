@@ -82,6 +82,7 @@ def rehearsed(recipe: Recipe) -> Recipe:
                 "hidden": min(recipe.head.hidden, 8),
                 "epochs": min(recipe.head.epochs, 2),
                 "batch": min(recipe.head.batch, 8),
+                "queries": min(recipe.head.queries, 4),
                 "replay": min(recipe.head.replay, 8),
             }
         )

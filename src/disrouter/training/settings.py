@@ -150,6 +150,12 @@ class HeadSettings(Spec):
     rate: float = Field(2e-3, gt=0, description="a number above 0, the peak learning rate")
     weight_decay: float = Field(0.1, ge=0, description="a number from 0")
     dropout: float = Field(0.0, ge=0, lt=1, description="a number from 0, below 1")
+    queries: int = Field(
+        0,
+        ge=0,
+        description="a whole number from 0, training queries besides that were not profiled, each answered once, "
+        "greedily",
+    )
     replay: int = Field(
         0,
         ge=0,
