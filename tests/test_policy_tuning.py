@@ -15,9 +15,10 @@ from pytest import approx
 from disrouter.cli import cli
 from disrouter.errors import ConfigError, DataError, UsageError
 from disrouter.evaluation.ladder import ALPHAS, area, at_alphas, best_gamma, ladder
-from disrouter.evaluation.outcomes import CELLS
+from disrouter.evaluation.outcomes import CELLS, OutcomeTable
 from disrouter.evaluation.replay import fitted, replay
 from disrouter.evaluation.tuning import alpha_for_budget, floor_for_drop, violations, with_floor
+from disrouter.lab.suite import LabSuite
 from disrouter.network import Network
 from disrouter.policies import PaperThreshold, policy_of
 from disrouter.utility import BALANCE, COST_FIRST
@@ -235,6 +236,37 @@ def test_cards_are_measured_shown_and_routed_by(work: Path) -> None:
     assert "in the network file:" in kept.stdout
 
 
+def test_pretraining_problems_are_asked_besides_and_none_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    agents = "".join(
+        f"\n  - {{name: agent-{k}, backend: transformers, model: 'lab:agent-{k}', price: {{cost: 0.{k}}},"
+        " self_assessment: head, scenario_prompt: false}"
+        for k in (1, 2)
+    )
+    Path("two.yaml").write_text(f"name: two\nagents:{agents}\npolicy: paper\n")
+    command = ("cards", "fit", "--network", "two.yaml", "--queries", "60", "--output", "cards")
+    assert run(*command).exit_code == 0
+    plain = Path("cards/agent-1/agent-card.json").read_text()
+    (asked,) = Path("runs").glob("*-in-seed0-n60-*/table.parquet")
+    before = asked.stat().st_mtime_ns
+
+    replayed = run(*command, "--replay", "70")
+
+    assert replayed.exit_code == 0, replayed.output
+    card = json.loads(Path("cards/agent-1/agent-card.json").read_text())
+    assert card["provenance"] == {"suite": "lab", "domain": "in", "seed": 0, "replay": 70, "queries": 130}
+    assert card["solves"] != json.loads(plain)["solves"]
+    assert asked.stat().st_mtime_ns == before
+    (recited,) = Path("runs").glob("*-replay-seed0-n70-*/table.parquet")
+    table = OutcomeTable.read(recited)
+    drawn = LabSuite().replay(70, int(table.query_ids[0].split("-")[1]))
+    assert {query.dataset for query, _ in drawn} > {"sub", "shift", "max"}
+    solutions = [solution for _, solution in drawn]
+    words = (table.answer[0] == np.array(solutions, dtype=object)).astype(float)
+    assert 0.3 < words.mean() < 0.9
+    np.testing.assert_array_equal(table.score[0], words)
+
+
 def test_a_newcomer_is_measured_on_the_others_scale(work: Path) -> None:
     run("cards", "fit", "--network", "plain.yaml", "--table", "table.parquet", "--output", "cards")
     before = (work / "cards" / "small" / "agent-card.json").read_bytes()
@@ -276,6 +308,15 @@ def test_a_newcomer_is_measured_on_the_others_scale(work: Path) -> None:
             ],
             "no scale to measure",
         ),
+        (
+            ["cards", "fit", "--network", "plain.yaml", "--suite", "suite.jsonl", "--replay", "9", "--output", "o"],
+            "no pretraining text to replay",
+        ),
+        (
+            ["cards", "fit", "--network", "lab", "--table", "table.parquet", "--replay", "9", "--output", "o"],
+            "--table takes outcomes as they are",
+        ),
+        (["cards", "fit", "--network", "lab", "--replay", "-1", "--output", "o"], "give a number from 0"),
         (["cards", "show", "--network", "net.yaml"], "There is no agent card"),
         (
             ["eval", "--network", "plain.yaml", "--policy", "value-of-forwarding", "--suite", "suite.jsonl"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,14 @@ def cards() -> None:
 @click.option(
     "--queries", type=int, default=6000, show_default=True, callback=at_least(50), help="Validation queries to ask."
 )
+@click.option(
+    "--replay",
+    type=int,
+    default=0,
+    show_default=True,
+    callback=at_least(0),
+    help="Pretraining problems to ask besides: cards then know of skills outside the domain.",
+)
 @seed_option(0, "Another seed draws other validation queries.")
 @click.option(
     "--table",
@@ -68,6 +77,7 @@ def fit(
     suite: str,
     domain: str,
     queries: int,
+    replay: int,
     seed: int,
     table_path: Path | None,
     output: Path | None,
@@ -79,6 +89,7 @@ def fit(
 
       disrouter cards fit --network runs/lab-calibrated/network.yaml
       disrouter cards fit --network my.yaml --agents newcomer --suite my-queries.jsonl
+      disrouter cards fit --network lab --replay 2000 --output runs/cards
     """
     from disrouter.cli._console import print_json
     from disrouter.competence import COMPETENCE_FILE, write_competence
@@ -89,10 +100,15 @@ def fit(
     folders = {name: _folder(network, name, output) for name in agents or network.agents if name in network.agents}
     about: dict[str, object]
     if table_path is not None:
+        if replay:
+            raise UsageError(
+                "--table takes outcomes as they are, and --replay asks the agents for more.",
+                hint="leave one of them out",
+            )
         table, about = OutcomeTable.read(table_path), {"table": table_path.name}
     else:
-        table = _asked(network, suite, domain, queries, seed)
-        about = {"suite": suite, "domain": domain, "seed": seed}
+        table = _asked(network, suite, domain, queries, replay, seed)
+        about = {"suite": suite, "domain": domain, "seed": seed, **({"replay": replay} if replay else {})}
     found = measured(network, table, only=agents, seed=seed, provenance=about)
     for name, competence in found.items():
         write_competence(competence, name, folders[name] / COMPETENCE_FILE)
@@ -128,33 +144,45 @@ def show(network_name: str, as_json: bool) -> None:
         _print(network)
 
 
-def _asked(network: Network, suite: str, domain: str, queries: int, seed: int) -> OutcomeTable:
-    """Return the outcomes of the network's agents, kept in parts while they are being made."""
+def _asked(network: Network, suite: str, domain: str, queries: int, replay: int, seed: int) -> OutcomeTable:
+    """Return the outcomes of the network's agents on validation queries and pretraining problems."""
+    from disrouter.evaluation.cards import replay_of, replay_table, together, validation_table
+    from disrouter.evaluation.suites import suite_of
+
+    found = suite_of(suite)
+    if replay:
+        replay_of(found)  # a suite without says so before anybody is asked
+
+    def of_queries(**how: Any) -> OutcomeTable:
+        return validation_table(network, found, domain=domain, seed=seed, queries=queries, **how)
+
+    def of_problems(**how: Any) -> OutcomeTable:
+        return replay_table(network, found, seed=seed, problems=replay, **how)
+
+    table = _kept(network, suite, f"{domain}-seed{seed}-n{queries}", queries, of_queries)
+    if not replay:
+        return table
+    return together(table, _kept(network, suite, f"replay-seed{seed}-n{replay}", replay, of_problems))
+
+
+def _kept(
+    network: Network, suite: str, which: str, queries: int, outcomes_of: Callable[..., OutcomeTable]
+) -> OutcomeTable:
+    """Return outcomes from the folder in which they are kept in parts while they are being made."""
     from disrouter.evaluation.build import progress_bar
-    from disrouter.evaluation.cards import validation_table
     from disrouter.evaluation.outcomes import OutcomeTable
     from disrouter.evaluation.records import network_to_json
-    from disrouter.evaluation.suites import suite_of
     from disrouter.seeds import seed_of
 
     # Named after what the outcomes depend on: another model or price is another folder.
     mark = seed_of(0, repr(network_to_json(network)["agents"]), suite) % 16**8
-    name = re.sub(r"[^\w.]+", "-", f"cards-{network.name}-{Path(suite).stem}-{domain}-seed{seed}-n{queries}-{mark:08x}")
-    folder = RUNS / name
+    folder = RUNS / re.sub(r"[^\w.]+", "-", f"cards-{network.name}-{Path(suite).stem}-{which}-{mark:08x}")
     finished = folder / "table.parquet"
     if finished.is_file():
         return OutcomeTable.read(finished)
     try:
         with progress_bar(queries * len(network.agents), f"asking {network.name}") as advance:
-            table = validation_table(
-                network,
-                suite_of(suite),
-                domain=domain,
-                seed=seed,
-                queries=queries,
-                parts=folder / "parts",
-                advance=advance,
-            )
+            table = outcomes_of(parts=folder / "parts", advance=advance)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"Stopped by the user; the outcomes finished so far are kept in '{folder}'.",

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from disrouter.agents.folders import agent_digest
 from disrouter.competence import Competence
-from disrouter.errors import DataError, UnknownNameError
+from disrouter.errors import DataError, UnknownNameError, UsageError
 from disrouter.evaluation.build import build
 from disrouter.evaluation.difficulty import measure
 from disrouter.evaluation.outcomes import OutcomeTable
 from disrouter.evaluation.suites import Suite
 from disrouter.network import Network
 from disrouter.seeds import seed_of
+from disrouter.types import Query
 from disrouter.utility import BALANCE
 
-__all__ = ["measured", "validation_table"]
+__all__ = ["measured", "replay_of", "replay_table", "together", "validation_table"]
 
 
 def validation_table(
@@ -43,6 +44,61 @@ def validation_table(
     """
     drawn = suite.queries(domain, seed_of(seed, "cards") % 2**31, queries, split="validation")
     return build(network.agents, drawn, suite.grade, [BALANCE], domain=domain, seed=seed, parts=parts, advance=advance)
+
+
+def replay_of(suite: Suite) -> Callable[[int, int], Sequence[tuple[Query, str]]]:
+    """Return what gives a suite's pretraining problems with their solutions, by number and seed.
+
+    Raises:
+        UsageError: The suite has none.
+    """
+    replay: Callable[[int, int], Sequence[tuple[Query, str]]] | None = getattr(suite, "replay", None)
+    if replay is None:
+        raise UsageError(
+            f"Suite '{suite.name}' has no pretraining text to replay.",
+            hint="leave --replay out; suite 'lab' has some",
+        )
+    return replay
+
+
+def replay_table(
+    network: Network,
+    suite: Suite,
+    *,
+    seed: int,
+    problems: int,
+    parts: Path | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> OutcomeTable:
+    """Return the outcomes of a network's agents on pretraining problems, in one scenario.
+
+    An agent is right that recites the solution word for word. That takes no grader and no queries but what the models
+    were pretrained on, and lets cards know of skills outside the suite's domain.
+
+    Args:
+        network: Whose agents are asked.
+        suite: Where the problems come from.
+        seed: Which problems are drawn.
+        problems: How many.
+        parts: Folder of finished parts; those already there are not run again.
+        advance: Told the number of outcomes just finished.
+
+    Raises:
+        UsageError: The suite has no pretraining problems.
+    """
+    drawn = replay_of(suite)(problems, seed_of(seed, "cards", "replay") % 2**31)
+    solutions = {query.id: solution for query, solution in drawn}
+
+    def recites(query: Query, text: str) -> float:
+        return float(text == solutions[query.id])
+
+    queries = [query for query, _ in drawn]
+    return build(network.agents, queries, recites, [BALANCE], seed=seed, parts=parts, advance=advance)
+
+
+def together(first: OutcomeTable, second: OutcomeTable) -> OutcomeTable:
+    """Return one table of the queries of two, of the same agents and scenarios."""
+    return OutcomeTable.of([*first.rows(), *second.rows()])
 
 
 def measured(
