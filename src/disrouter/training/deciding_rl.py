@@ -72,7 +72,7 @@ def reinforce_decision(
     play: Any = _Play(  # Any: TRL's annotations do not know conversational prompts, nor rewards of named columns
         scores={key_of(m): local_reward(scores[query], 0.0) for m, (query, _) in zip(asked, queries, strict=True)},
         payoffs={
-            key_of(m): None if scenario is None else rejection_payoff(scenario.alpha, settings.gamma)
+            key_of(m): None if scenario is None else rejection_payoff(scenario.alpha, settings.gamma_in(scenario.name))
             for m, (_, scenario) in zip(asked, queries, strict=True)
         },
         rejection=first,

@@ -35,6 +35,7 @@ from disrouter.training.settings import (
     SftSettings,
     TargetSettings,
 )
+from disrouter.utility import SCENARIOS
 
 __all__ = ["AgentRecipe", "Recipe", "StageName", "embedded_recipes", "file_of", "load_recipe", "plain"]
 
@@ -154,11 +155,22 @@ def _meaning(recipe: Recipe) -> Iterator[str]:
         for where, sft in (("sft", recipe.sft), *((f"agents.{a.name}.sft", a.sft) for a in recipe.agents)):
             if sft is not None and sft.kl:
                 yield f"{where}.kl: the base model never read a scenario; use `mode: calibrated`, or 0"
+    yield from _gamma_problems(recipe)
     yield from _decider_problems(recipe)
     for agent in recipe.agents:
         for stage in ("sft", "rl"):
             if getattr(agent, stage) is not None and getattr(recipe, stage) is None:
                 yield f"agents.{agent.name}.{stage}: the recipe has no stage '{stage}'; add it, or remove this"
+
+
+def _gamma_problems(recipe: Recipe) -> Iterator[str]:
+    """Yield what is wrong with exponents of single scenarios."""
+    for where, rl in (("rl", recipe.rl), *((f"agents.{a.name}.rl", a.rl) for a in recipe.agents)):
+        for scenario, gamma in () if rl is None else rl.gammas.items():
+            if scenario not in SCENARIOS:
+                yield f"{where}.gammas: '{scenario}' is no scenario; there are {', '.join(SCENARIOS)}"
+            elif gamma < 0:
+                yield f"{where}.gammas.{scenario}: {gamma:g} is not allowed; give a number from 0"
 
 
 def _decider_problems(recipe: Recipe) -> Iterator[str]:

@@ -206,9 +206,10 @@ class _Rollouts:
         decisions = []
         for place, (key, confidence) in enumerate(zip(keys, confidences, strict=True)):
             query, scenario = self.asked[key]
-            payoff = (
-                brier_payoff(confidence) if scenario is None else rejection_payoff(scenario.alpha, self.settings.gamma)
-            )
+            if scenario is None:
+                payoff = brier_payoff(confidence)
+            else:
+                payoff = rejection_payoff(scenario.alpha, self.settings.gamma_in(scenario.name))
             text, written = answers.get(place, (None, None))
             score = None if text is None else self.grade(query, text)
             decisions.append(_Decision(key, written, local_reward(score, payoff), payoff))

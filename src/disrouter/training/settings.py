@@ -133,12 +133,19 @@ class RlSettings(_Tuning):
     gamma: float = Field(
         0.5, ge=0, description="a number from 0, the exponent of a rejection's pay-off, (1 - alpha)^gamma"
     )
+    gammas: dict[str, float] = Field(
+        default_factory=dict, description="a mapping from scenarios to exponents of their own, numbers from 0"
+    )
     kl: float = Field(0.0, ge=0, description="a number from 0, the weight of the divergence from where RL starts")
     learn: Literal["decision", "all"] = Field(
         "decision", description="'decision' (the first token learns from the reward) or 'all' (the whole answer does)"
     )
     vllm: bool = Field(False, description="true (vLLM samples the answers; needs a GPU) or false (the model itself)")
     seed: int = Field(0, ge=0, description="a whole number from 0")
+
+    def gamma_in(self, scenario: str) -> float:
+        """Return the exponent of a scenario of that name."""
+        return self.gammas.get(scenario, self.gamma)
 
 
 class HeadSettings(Spec):
