@@ -286,6 +286,8 @@ rl: {RL}
     ("agent", "sft", "rl", "what"),
     [
         ("train: true", "lora: {decides: reply}", "vllm: true", "rl.vllm: vLLM would answer with the adapter on"),
+        ("train: true", "rate: 0.1", "gammas: {cheap: 1}", "rl.gammas: 'cheap' is no scenario; there are perf"),
+        ("train: true", "rate: 0.1", "gammas: {balance: -1}", "rl.gammas.balance: -1 is not allowed; give a number"),
         ("train: true", "rate: 0.1", "replay: 8", "rl.replay: only an adapter that only decides"),
         ("train: true", "lora: {decides: reply}", "learn: all", "rl.learn: an adapter that only decides"),
         ("train: true", "lora: {decides: reply}", "lora: {decides: prompt}", "sft.lora: where one adapter only"),

@@ -54,6 +54,12 @@ def test_an_agent_whose_answers_are_all_wrong_learns_to_reject(tiny: Path, tmp_p
     assert max(after) < 0.5
 
 
+def test_a_scenario_may_have_an_exponent_of_its_own() -> None:
+    settings = RlSettings(gamma=0.5, gammas={"cost-first": 0.3})
+
+    assert (settings.gamma_in("balance"), settings.gamma_in("cost-first")) == (0.5, 0.3)
+
+
 def test_an_agent_that_rejects_everything_learns_to_answer_once_its_answers_are_right(
     tiny: Path, tmp_path: Path
 ) -> None:
