@@ -90,7 +90,7 @@ def ask(
 
 
 def recite(work: Work, count: int) -> tuple[list[tuple[Query, bool]], int]:
-    """Return of ``count`` pretraining problems whether the agent recites their solution, and the tokens that took.
+    """Return of ``count`` pretraining problems whether the agent recites their solution, and the tokens that took now.
 
     A text that the agent was trained on tells how well it has learnt a skill without a grader or a sampled answer: the
     agent hears of every skill of pretraining, those out of domain included, and of no decision there. What is recited
@@ -101,17 +101,19 @@ def recite(work: Work, count: int) -> tuple[list[tuple[Query, bool]], int]:
     texts = dict(_replay(work.suite, most, work.seed))
     if not count:
         return [], 0
+    path = work.folder / f"recited-{weights_digest(work.model)[:8]}.parquet"
+    known = path.is_file()
     found = ask(
         work,
         LocalSampler(runner_of(work.recipe, work.agent, work.model, trained=False), GREEDY, work.seed),
         list(texts),
         lambda query, text: float(text == texts[query]),
-        work.folder / f"recited-{weights_digest(work.model)[:8]}.parquet",
+        path,
         samples=1,
         what="recite",
     )
     some = found.rollouts[:count]
-    return [(r.query, r.success_rate == 1.0) for r in some], sum(sum(r.tokens) for r in some)
+    return [(r.query, r.success_rate == 1.0) for r in some], 0 if known else found.sampled_tokens
 
 
 def recited_decisions(work: Work, count: int) -> tuple[list[tuple[Query, Scenario | None, bool]], int]:

@@ -80,14 +80,14 @@ def _tuner(settings: SftSettings) -> Callable[..., int]:
 
 
 def _rl(work: Work) -> Mapping[str, float]:
-    from disrouter.training.rl import reinforce
-
     settings = work.agent.rl or work.recipe.rl
     assert settings is not None  # the stage is in the recipe
     queries = fresh_queries(work, settings.queries) if settings.fresh else profiled_queries(work, settings.queries)
     seeded = settings.model_copy(update={"seed": settings.seed + work.seed})
     if settings.only_decides or (work.model / ADAPTER_FOLDER).is_dir():
         return _reinforced_decision(work, queries, seeded)
+    from disrouter.training.rl import reinforce
+
     spent = reinforce(
         work.model,
         queries,
