@@ -146,8 +146,8 @@ def show(network_name: str, as_json: bool) -> None:
 
 def _asked(network: Network, suite: str, domain: str, queries: int, replay: int, seed: int) -> OutcomeTable:
     """Return the outcomes of the network's agents on validation queries and pretraining problems."""
-    from disrouter.evaluation.cards import replay_of, replay_table, together, validation_table
-    from disrouter.evaluation.suites import suite_of
+    from disrouter.evaluation.cards import replay_table, together, validation_table
+    from disrouter.evaluation.suites import replay_of, suite_of
 
     found = suite_of(suite)
     if replay:

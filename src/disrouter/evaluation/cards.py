@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from disrouter.agents.folders import agent_digest
 from disrouter.competence import Competence
-from disrouter.errors import DataError, UnknownNameError, UsageError
+from disrouter.errors import DataError, UnknownNameError
 from disrouter.evaluation.build import build
 from disrouter.evaluation.difficulty import measure
 from disrouter.evaluation.outcomes import OutcomeTable
-from disrouter.evaluation.suites import Suite
+from disrouter.evaluation.suites import Suite, replay_of
 from disrouter.network import Network
 from disrouter.seeds import seed_of
 from disrouter.types import Query
 from disrouter.utility import BALANCE
 
-__all__ = ["measured", "replay_of", "replay_table", "together", "validation_table"]
+__all__ = ["measured", "replay_table", "together", "validation_table"]
 
 
 def validation_table(
@@ -44,21 +44,6 @@ def validation_table(
     """
     drawn = suite.queries(domain, seed_of(seed, "cards") % 2**31, queries, split="validation")
     return build(network.agents, drawn, suite.grade, [BALANCE], domain=domain, seed=seed, parts=parts, advance=advance)
-
-
-def replay_of(suite: Suite) -> Callable[[int, int], Sequence[tuple[Query, str]]]:
-    """Return what gives a suite's pretraining problems with their solutions, by number and seed.
-
-    Raises:
-        UsageError: The suite has none.
-    """
-    replay: Callable[[int, int], Sequence[tuple[Query, str]]] | None = getattr(suite, "replay", None)
-    if replay is None:
-        raise UsageError(
-            f"Suite '{suite.name}' has no pretraining text to replay.",
-            hint="leave --replay out; suite 'lab' has some",
-        )
-    return replay
 
 
 def replay_table(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
-from disrouter.errors import DataError, UnknownNameError
+from disrouter.errors import DataError, UnknownNameError, UsageError
 from disrouter.evaluation.graders import GRADERS, grader_of
 from disrouter.seeds import seed_of
 from disrouter.types import Message, Query
 
-__all__ = ["FileSuite", "Suite", "suite_of"]
+__all__ = ["FileSuite", "Suite", "replay_of", "suite_of"]
 
 
 @runtime_checkable
@@ -98,6 +98,21 @@ class FileSuite:
             self._rows.extend(_rows_of(self.path))
             self._graders.update({row.query.id: row.grader for row in self._rows})
         return self._rows
+
+
+def replay_of(suite: Suite) -> Callable[[int, int], Sequence[tuple[Query, str]]]:
+    """Return what gives a suite's pretraining problems with their solutions, by number and seed.
+
+    Raises:
+        UsageError: The suite has none.
+    """
+    replay: Callable[[int, int], Sequence[tuple[Query, str]]] | None = getattr(suite, "replay", None)
+    if replay is None:
+        raise UsageError(
+            f"Suite '{suite.name}' has no pretraining text to replay.",
+            hint="leave `replay` out; suite 'lab' has some",
+        )
+    return replay
 
 
 def suite_of(name: str) -> Suite:

@@ -5,12 +5,13 @@ What an agent is asked besides its profile is kept beside that, graded, and goes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
 from disrouter.agents.folders import weights_digest
 from disrouter.errors import DataError, UsageError
+from disrouter.evaluation.suites import replay_of
 from disrouter.seeds import seed_of
 from disrouter.training.profiling import Grade, LocalSampler, Profile, profile, read_profile
 from disrouter.training.ranks import is_first, wait_for_all
@@ -96,11 +97,9 @@ def recite(work: Work, count: int) -> tuple[list[tuple[Query, bool]], int]:
     agent hears of every skill of pretraining, those out of domain included, and of no decision there. What is recited
     is kept beside the profile: stages that leave the model as it is recite once.
     """
-    stages = (work.agent.sft or work.recipe.sft, work.agent.rl or work.recipe.rl, work.recipe.head)
-    most = max(stage.replay for stage in stages if stage is not None)
-    texts = dict(_replay(work.suite, most, work.seed))
     if not count:
         return [], 0
+    texts = dict(replay_of(work.suite)(max(_recitals(work)), work.seed))
     path = work.folder / f"recited-{weights_digest(work.model)[:8]}.parquet"
     known = path.is_file()
     found = ask(
@@ -114,6 +113,15 @@ def recite(work: Work, count: int) -> tuple[list[tuple[Query, bool]], int]:
     )
     some = found.rollouts[:count]
     return [(r.query, r.success_rate == 1.0) for r in some], 0 if known else found.sampled_tokens
+
+
+def _recitals(work: Work) -> Iterator[int]:
+    """Yield how many problems each stage wants to be recited; one that tunes the model itself learns their text."""
+    for stage in (work.agent.sft or work.recipe.sft, work.agent.rl or work.recipe.rl):
+        if stage is not None and work.recipe.only_decides:
+            yield stage.replay
+    if work.recipe.head is not None:
+        yield work.recipe.head.replay
 
 
 def recited_decisions(work: Work, count: int) -> tuple[list[tuple[Query, Scenario | None, bool]], int]:
@@ -132,7 +140,7 @@ def replayed_targets(work: Work, count: int) -> Sequence[Target]:
     """Return replayed text, in paper mode under every scenario and under none: an ability must survive in all."""
     rng = Random(work.seed)
     heard: tuple[Scenario | None, ...] = (None, *PAPER) if work.recipe.mode == "paper" else (None,)
-    texts = _replay(work.suite, count, work.seed)
+    texts = replay_of(work.suite)(count, work.seed) if count else []
     return [Target(query, rng.choice(heard), text, decides=False) for query, text in texts]
 
 
@@ -146,17 +154,3 @@ def solutions_of(suite: TrainingSuite) -> Callable[[Query], str | None]:
     if worked is None:
         raise UsageError(f"Suite '{suite.name}' has no worked solutions.", hint="set `targets.accept: own`")
     return worked
-
-
-def _replay(suite: TrainingSuite, count: int, seed: int) -> Sequence[tuple[Query, str]]:
-    """Return ``count`` problems of the suite's pretraining text with their solutions.
-
-    Raises:
-        UsageError: The suite has none.
-    """
-    if not count:
-        return []
-    replay: Callable[[int, int], Sequence[tuple[Query, str]]] | None = getattr(suite, "replay", None)
-    if replay is None:
-        raise UsageError(f"Suite '{suite.name}' has no pretraining text to replay.", hint="set `replay: 0`")
-    return replay(count, seed)
