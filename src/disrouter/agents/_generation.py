@@ -275,8 +275,8 @@ class Decoder:
         if logits.device.type == "mps":
             logits = logits.cpu()  # MPS has no double precision, which sums over large vocabularies need
         cumulative = torch.softmax(logits.double() / self.how.temperature, -1).cumsum(-1)
-        draws = self._draws[self._lines, self._step].to(logits.device)[:, None] * cumulative[:, -1:]
-        token = torch.searchsorted(cumulative, draws, right=True)[:, 0]
+        draws = self._draws[self._lines.to(self._draws.device), self._step].to(logits.device)[:, None]
+        token = torch.searchsorted(cumulative, draws * cumulative[:, -1:], right=True)[:, 0]
         return token.clamp(max=logits.shape[1] - 1).to(self._lines.device)
 
     def _draw(self) -> torch.Tensor:
@@ -285,7 +285,7 @@ class Decoder:
         for line, (seed, limit) in enumerate(zip(self.how.seeds, self.how.limits, strict=True)):
             generator = torch.Generator().manual_seed(seed)
             draws[line, :limit] = torch.rand(limit, dtype=torch.float64, generator=generator)
-        return draws
+        return draws if self.engine.device.type == "mps" else draws.to(self.engine.device)
 
     def _compact(self) -> None:
         """Drop the rows that have finished, once there are enough of them."""
