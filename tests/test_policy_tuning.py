@@ -281,6 +281,16 @@ def test_a_newcomer_is_measured_on_the_others_scale(work: Path) -> None:
     assert scales[0] == scales[1]
 
 
+def test_no_card_is_needed_to_measure_one_whatever_the_file_says_of_cards_and_of_the_rule(work: Path) -> None:
+    (work / "cards" / "large").mkdir(parents=True)
+    (work / "cards" / "large" / "agent-card.json").write_text("{}")  # of an earlier release, say
+
+    measured = run("cards", "fit", "--network", "net.yaml", "--table", "table.parquet", "--output", "cards")
+
+    assert measured.exit_code == 0, measured.output
+    assert run("cards", "show", "--network", "net.yaml").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -178,16 +178,23 @@ def scenario_named(value: str) -> Scenario:
 
 
 def network_of(
-    name: str, *, policy: str | None = None, max_hops: int | None = None, max_cost: float | None = None
+    name: str,
+    *,
+    policy: str | None = None,
+    max_hops: int | None = None,
+    max_cost: float | None = None,
+    measuring: Collection[str] | None = None,
 ) -> Network:
     """Return the network of a file or name, with the policy and the limits that were asked for.
+
+    The cards of agents that are about to be measured (``measuring``, everybody if empty) are not read.
 
     Raises:
         UsageError: There is no such network or policy, or a limit is not usable.
     """
     from disrouter.config import load
 
-    network = load(name)
+    network = load(name, measuring=measuring)
     limits = network.limits
     if max_hops is not None:
         limits = replace(limits, max_hops=max_hops)

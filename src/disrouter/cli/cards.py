@@ -96,7 +96,7 @@ def fit(
     from disrouter.evaluation.cards import measured
     from disrouter.evaluation.outcomes import OutcomeTable
 
-    network = network_of(network_name)
+    network = network_of(network_name, measuring=agents)
     folders = {name: _folder(network, name, output) for name in agents or network.agents if name in network.agents}
     about: dict[str, object]
     if table_path is not None:

@@ -11,7 +11,7 @@ The keys, what each may hold and its default are the fields of :class:`NetworkSp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def load(
     here: str | None = None,
     nodes: Mapping[str, str] | None = None,
     hop_secret_env: str | None = None,
+    measuring: Collection[str] | None = None,
 ) -> Network:
     """Return the network of a file, or of the name of an embedded one ("lab").
 
@@ -69,6 +70,8 @@ def load(
         here: The agent that this process serves itself although its entry names a node.
         nodes: Addresses of nodes by the names of their agents, where the file does not say them.
         hop_secret_env: Variable with the secret shared with these.
+        measuring: Agents that are about to be measured, everybody if empty: their cards, missing or of other models,
+            are not read, and queries are routed by the agents' own word, which needs none.
 
     Raises:
         ConfigError: The file is missing or unusable; all its problems are in one message.
@@ -77,7 +80,7 @@ def load(
     """
     path, content, repeated = _read(path_or_name)
     _place(content, nodes or {}, hop_secret_env)
-    places = places_of(specs_of(content), here)
+    places = places_of(specs_of(content), here, measuring)
     if problems := [*repeated, *problems_of(content, path.parent, places)]:
         refuse(path, problems, kind="Network file")
     spec = NetworkSpec.model_validate(content)
@@ -193,7 +196,7 @@ def _network(spec: NetworkSpec, folder: Path, places: Places) -> Network:
         spec.name,
         [agent_of(agent, spec.cost_unit, folder, places) for agent in spec.agents],
         spec.edges,
-        policy=policy_of(spec.policy),
+        policy=policy_of(spec.policy if places.measuring is None else "own-word"),
         scenario=scenario_of(spec.scenario),
         limits=Limits(**spec.limits.model_dump()) if spec.limits else None,
         always_answers={a.name: a.always_answers for a in spec.agents if a.always_answers is not None},

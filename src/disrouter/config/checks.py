@@ -77,9 +77,10 @@ def _meaning_problems(content: Mapping[Any, Any], folder: Path, places: Places, 
         yield from (f"agents[{i}].{problem}" for problem in (*_backend_problems(spec), *_ray_problems(spec)))
         if elsewhere and only in (None, spec.name):
             yield from (f"agents[{i}].{problem}" for problem in node_problems(spec, places))
-            yield from (f"agents[{i}].card: {problem}" for problem in _card_problems(spec, folder, about))
+            if not places.measures(spec.name):
+                yield from (f"agents[{i}].card: {problem}" for problem in _card_problems(spec, folder, about))
         elif only in (None, spec.name):
-            yield from (f"agents[{i}].model: {problem}" for problem in _model_problems(spec, folder))
+            yield from (f"agents[{i}].model: {problem}" for problem in _model_problems(spec, folder, places))
     yield from _address_problems(specs)
     for key, reader, default in (("policy", policy_of, "own-word"), ("scenario", _scenario, "balance")):
         try:
@@ -257,7 +258,7 @@ def _card_problems(spec: AgentSpec, folder: Path, about: About | None) -> list[s
     return [f"it was measured on model {measured}, and the node has {about.digest}; measure it again"]
 
 
-def _model_problems(spec: AgentSpec, folder: Path) -> list[str]:
+def _model_problems(spec: AgentSpec, folder: Path, places: Places) -> list[str]:
     if spec.model is None:
         return []
     try:
@@ -266,7 +267,8 @@ def _model_problems(spec: AgentSpec, folder: Path) -> list[str]:
         elif spec.backend == "recorded":
             recordings_of(model_path(spec.model, folder), spec.name)
         # What a server has, only the server knows; but a card that is named must be there.
-        competence_of(spec, folder)
+        if not places.measures(spec.name):
+            competence_of(spec, folder)
     except MissingExtraError:
         raise  # nothing in the file can mend that
     except DisrouterError as exc:

@@ -7,7 +7,7 @@ no harm as long as the file gives a price: its agent is in the network, and answ
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from disrouter.agents.faults import FaultError
@@ -28,6 +28,13 @@ class Places:
     said: Mapping[str, About | FaultError] = field(default_factory=dict)
     """What nodes say, by address."""
 
+    measuring: Collection[str] | None = None
+    """Agents that are about to be measured, whose cards are not read: everybody's if empty, nobody's if None."""
+
+    def measures(self, name: str) -> bool:
+        """Return whether an agent's card, if it has one, is about to be replaced."""
+        return self.measuring is not None and (not self.measuring or name in self.measuring)
+
     def about(self, spec: AgentSpec) -> About | None:
         """Return what an entry's node says, if it has one that can be reached."""
         found = self.said.get(address_of(spec) or "")
@@ -44,14 +51,14 @@ def address_of(spec: AgentSpec) -> str | None:
     return spec.base_url if spec.backend == "node" else spec.node
 
 
-def places_of(specs: Mapping[int, AgentSpec], here: str | None) -> Places:
+def places_of(specs: Mapping[int, AgentSpec], here: str | None, measuring: Collection[str] | None = None) -> Places:
     """Ask every node of a file, all at once."""
     addresses = [
         NodeAddress(name=spec.name, base_url=address, hop_secret_env=spec.hop_secret_env)
         for spec in specs.values()
         if lives_elsewhere(spec, here) and (address := address_of(spec)) and _problem(spec, address) is None
     ]
-    return Places(here=here, said=ask_nodes(addresses))
+    return Places(here=here, said=ask_nodes(addresses), measuring=measuring)
 
 
 def node_problems(spec: AgentSpec, places: Places) -> Iterator[str]:

@@ -40,7 +40,7 @@ def agent_of(spec: AgentSpec, unit: float | None, folder: Path, places: Places) 
         context_length=spec.context_length,
         parameters=count_weights(model_path(spec.model, folder)) if spec.backend == "transformers" else None,
         seconds=_seconds(spec),
-        competence=competence_of(spec, folder),
+        competence=None if places.measures(spec.name) else competence_of(spec, folder),
         details={"backend": spec.backend, "model": spec.model, **_deciding(spec)},
         serving=_serving(spec, spec.backend),
     )
@@ -119,7 +119,9 @@ def _agent_elsewhere(spec: AgentSpec, unit: float | None, folder: Path, places: 
     said = about.card if about is not None else None
     price = price_of(spec, unit) or (said.price if said is not None else None)
     assert price is not None and address is not None  # checked before
-    competence = competence_elsewhere(spec, folder) or (said.competence if said is not None else None)
+    competence = None
+    if not places.measures(spec.name):
+        competence = competence_elsewhere(spec, folder) or (said.competence if said is not None else None)
     card = AgentCard(
         name=spec.name,
         price=price,
