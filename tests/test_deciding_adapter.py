@@ -288,6 +288,7 @@ rl: {RL}
         ("train: true", "lora: {decides: reply}", "vllm: true", "rl.vllm: vLLM would answer with the adapter on"),
         ("train: true", "rate: 0.1", "gammas: {cheap: 1}", "rl.gammas: 'cheap' is no scenario; there are perf"),
         ("train: true", "rate: 0.1", "gammas: {balance: -1}", "rl.gammas.balance: -1 is not allowed; give a number"),
+        ("gammas: {cheap: 1}", "rate: 0.1", "rate: 0.1", "agents.small.gammas: 'cheap' is no scenario; there are perf"),
         ("train: true", "rate: 0.1", "replay: 8", "rl.replay: only an adapter that only decides"),
         ("train: true", "lora: {decides: reply}", "learn: all", "rl.learn: an adapter that only decides"),
         ("train: true", "lora: {decides: reply}", "lora: {decides: prompt}", "sft.lora: where one adapter only"),

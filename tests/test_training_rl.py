@@ -15,6 +15,7 @@ from disrouter.lab.pretraining import new_model, save_checkpoint
 from disrouter.lab.suite import LabSuite
 from disrouter.lab.tokenizer import REJECTION, build_tokenizer
 from disrouter.training.profiling import Grade
+from disrouter.training.recipes import load_recipe
 from disrouter.training.rl import reinforce
 from disrouter.training.settings import RlSettings
 from disrouter.types import AgentCard, Query, QueryPrice, Scenario
@@ -58,6 +59,16 @@ def test_a_scenario_may_have_an_exponent_of_its_own() -> None:
     settings = RlSettings(gamma=0.5, gammas={"cost-first": 0.3})
 
     assert (settings.gamma_in("balance"), settings.gamma_in("cost-first")) == (0.5, 0.3)
+
+
+def test_an_agent_may_have_exponents_of_its_own_and_keeps_all_other_settings() -> None:
+    recipe = load_recipe("lab-paper")
+    shared = recipe.rl
+    assert shared is not None
+
+    of_two = [recipe.rl_of(recipe.agent(name)) for name in ("agent-3", "agent-5")]
+
+    assert of_two == [shared.model_copy(update={"gammas": recipe.agent("agent-3").gammas}), shared]
 
 
 def test_an_agent_that_rejects_everything_learns_to_answer_once_its_answers_are_right(

@@ -56,6 +56,11 @@ class AgentRecipe(Spec):
     train: bool = Field(True, description="true, or false for an agent that is not trained and always answers")
     sft: SftSettings | None = Field(None, description="settings of sft in place of the recipe's, for this agent")
     rl: RlSettings | None = Field(None, description="settings of rl in place of the recipe's, for this agent")
+    gammas: dict[str, float] | None = Field(
+        None,
+        description="a mapping from scenarios to numbers from 0, exponents of what a rejection pays this agent in "
+        "place of rl's",
+    )
 
 
 class Recipe(Spec):
@@ -98,6 +103,13 @@ class Recipe(Spec):
     def only_decides(self) -> bool:
         """Whether an adapter learns that is off while the agent answers."""
         return any(stage is not None and stage.only_decides for stage in (self.sft, self.rl))
+
+    def rl_of(self, agent: AgentRecipe) -> RlSettings | None:
+        """Return how an agent is reinforced, with its own exponents; None where it is not."""
+        settings = agent.rl or self.rl
+        if settings is None or agent.gammas is None:
+            return settings
+        return settings.model_copy(update={"gammas": {**settings.gammas, **agent.gammas}})
 
     def agent(self, name: str) -> AgentRecipe:
         """Return the agent of a name; KeyError if there is none."""
@@ -165,12 +177,17 @@ def _meaning(recipe: Recipe) -> Iterator[str]:
 
 def _gamma_problems(recipe: Recipe) -> Iterator[str]:
     """Yield what is wrong with exponents of single scenarios."""
-    for where, rl in (("rl", recipe.rl), *((f"agents.{a.name}.rl", a.rl) for a in recipe.agents)):
-        for scenario, gamma in () if rl is None else rl.gammas.items():
+    given = {"rl.": recipe.rl and recipe.rl.gammas}
+    for agent in recipe.agents:
+        given |= {f"agents.{agent.name}.": agent.gammas, f"agents.{agent.name}.rl.": agent.rl and agent.rl.gammas}
+        if agent.gammas is not None and recipe.rl is None:
+            yield f"agents.{agent.name}.gammas: the recipe has no stage 'rl'; add it, or remove this"
+    for where, gammas in given.items():
+        for scenario, gamma in (gammas or {}).items():
             if scenario not in SCENARIOS:
-                yield f"{where}.gammas: '{scenario}' is no scenario; there are {', '.join(SCENARIOS)}"
+                yield f"{where}gammas: '{scenario}' is no scenario; there are {', '.join(SCENARIOS)}"
             elif gamma < 0:
-                yield f"{where}.gammas.{scenario}: {gamma:g} is not allowed; give a number from 0"
+                yield f"{where}gammas.{scenario}: {gamma:g} is not allowed; give a number from 0"
 
 
 def _decider_problems(recipe: Recipe) -> Iterator[str]:

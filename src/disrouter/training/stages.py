@@ -80,7 +80,7 @@ def _tuner(settings: SftSettings) -> Callable[..., int]:
 
 
 def _rl(work: Work) -> Mapping[str, float]:
-    settings = work.agent.rl or work.recipe.rl
+    settings = work.recipe.rl_of(work.agent)
     assert settings is not None  # the stage is in the recipe
     queries = fresh_queries(work, settings.queries) if settings.fresh else profiled_queries(work, settings.queries)
     seeded = settings.model_copy(update={"seed": settings.seed + work.seed})
