@@ -35,8 +35,8 @@ POLICIES: dict[str, dict[str, object]] = {
     "+ skip, grades": {"name": FORWARDING, "skip": True, "grades": True, "recall": False},
     "+ skip, grades, recall": {"name": FORWARDING},
     "skip, grades, looks x 4": {"name": FORWARDING, "recall": False, "look_weight": 4.0},
+    "skip, grades, looks x 6": {"name": FORWARDING, "recall": False, "look_weight": 6.0},
     "skip, grades, looks x 8": {"name": FORWARDING, "recall": False, "look_weight": 8.0},
-    "skip, grades, looks x 13.5": {"name": FORWARDING, "recall": False, "look_weight": 13.5},
 }
 
 

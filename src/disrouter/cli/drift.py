@@ -59,7 +59,7 @@ SPARE = 1.5
 )
 @click.option("--budget", type=float, default=0.25, show_default=True, help="Mean full cost per query to be kept.")
 @limit_option(3000, "Queries per stream; the change comes in the middle.")
-@click.option("--fit", type=int, default=1500, show_default=True, help="Other queries that the cards are measured on.")
+@click.option("--fit", type=int, default=3000, show_default=True, help="Other queries that the cards are measured on.")
 @click.option("--streams", type=int, default=3, show_default=True, help="Streams per drift.")
 @seed_option(0, "Another seed is other streams (and, without --table, other queries).")
 @click.option(
