@@ -51,7 +51,7 @@ def main() -> None:
     """Run every agent over every set of queries and write one table per set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables; parts that are there are kept")
-    parser.add_argument("--validation", type=int, default=1000)
+    parser.add_argument("--validation", type=int, default=3000)
     parser.add_argument("--test", type=int, default=500)
     arguments = parser.parse_args()
 
