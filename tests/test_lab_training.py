@@ -142,7 +142,7 @@ def test_an_agent_that_goes_the_whole_way_in_a_rehearsal_loads_and_can_reject(
     )
 
     assert folders == [tmp_path / stage / "agent-1" for stage in ("base", "calibrated", "paper")]
-    assert list(dict.fromkeys(stages)) == ["base", "profile", "head", "recite", "calibrate", "sft", "rl", "sample"]
+    assert list(dict.fromkeys(stages)) == ["base", "profile", "head", "sample", "recite", "calibrate", "sft", "rl"]
     ledger = json.loads((tmp_path / "training" / "paper" / "agent-1" / "ledger.json").read_text())
     assert list(ledger["stages"]) == ["profile", "sft", "rl"]
     base, calibrated, paper = (Qwen3ForCausalLM.from_pretrained(folder).state_dict() for folder in folders)

@@ -154,7 +154,7 @@ async def test_420_lab_queries_leave_the_traces_that_they_leave_where_the_caller
     assert any('"recall"' in line for line in found)
 
 
-@pytest.mark.parametrize("limits", [Limits(max_hops=2), Limits(max_cost=0.75)], ids=["hops", "cost"])
+@pytest.mark.parametrize("limits", [Limits(max_hops=2), Limits(max_cost=0.7)], ids=["hops", "cost"])
 async def test_limits_hold_along_the_whole_way(limits: Limits) -> None:
     network, queries = lab()
     limited = network.replace(limits=limits)
