@@ -18,7 +18,7 @@ from disrouter.cli._options import (
     network_option,
     seed_option,
 )
-from disrouter.errors import InterruptedRunError, UsageError
+from disrouter.errors import InterruptedRunError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from disrouter.evaluation.outcomes import OutcomeTable
@@ -97,7 +97,10 @@ def fit(
     from disrouter.evaluation.outcomes import OutcomeTable
 
     network = network_of(network_name, measuring=agents)
-    folders = {name: _folder(network, name, output) for name in agents or network.agents if name in network.agents}
+    for name in agents:
+        if name not in network.agents:  # before anybody is asked thousands of questions
+            raise UnknownNameError.of("agent", name, network.agents, where=f"network '{network.name}'")
+    folders = {name: _folder(network, name, output) for name in agents or network.agents}
     about: dict[str, object]
     if table_path is not None:
         if replay:
