@@ -327,7 +327,10 @@ def test_no_card_is_needed_to_measure_one_whatever_the_file_says_of_cards_and_of
             "--table takes outcomes as they are",
         ),
         (["cards", "fit", "--network", "lab", "--replay", "-1", "--output", "o"], "give a number from 0"),
-        (["cards", "fit", "--network", "plain.yaml", "--agents", "big", "--suite", "nowhere.jsonl"], "Unknown agent 'big'"),
+        (
+            ["cards", "fit", "--network", "plain.yaml", "--agents", "big", "--suite", "nowhere.jsonl"],
+            "Unknown agent 'big'",
+        ),
         (["cards", "show", "--network", "net.yaml"], "There is no agent card"),
         (
             ["eval", "--network", "plain.yaml", "--policy", "value-of-forwarding", "--suite", "suite.jsonl"],
