@@ -15,7 +15,6 @@ from pydantic import TypeAdapter, ValidationError
 from disrouter import _graph
 from disrouter.agents.addresses import server_problem
 from disrouter.agents.folders import check_model_folder
-from disrouter.agents.introductions import About
 from disrouter.config.nodes import Places, address_of, lives_elsewhere, measured_on, node_problems
 from disrouter.config.parts import competence_elsewhere, competence_of, model_path, price_of, recordings_of
 from disrouter.config.schema import AgentSpec, LimitsSpec, NetworkSpec, PriceSpec
@@ -77,8 +76,7 @@ def _meaning_problems(content: Mapping[Any, Any], folder: Path, places: Places, 
         yield from (f"agents[{i}].{problem}" for problem in (*_backend_problems(spec), *_ray_problems(spec)))
         if elsewhere and only in (None, spec.name):
             yield from (f"agents[{i}].{problem}" for problem in node_problems(spec, places))
-            if not places.measures(spec.name):
-                yield from (f"agents[{i}].card: {problem}" for problem in _card_problems(spec, folder, about))
+            yield from (f"agents[{i}].card: {problem}" for problem in _card_problems(spec, folder, places))
         elif only in (None, spec.name):
             yield from (f"agents[{i}].model: {problem}" for problem in _model_problems(spec, folder, places))
     yield from _address_problems(specs)
@@ -246,13 +244,13 @@ def _address_problems(specs: Mapping[int, AgentSpec]) -> Iterator[str]:
             yield f"agents[{i}].{key}: agent '{at[address]}' is said to live there, too; a node serves one agent"
 
 
-def _card_problems(spec: AgentSpec, folder: Path, about: About | None) -> list[str]:
+def _card_problems(spec: AgentSpec, folder: Path, places: Places) -> list[str]:
     """Return what is wrong with the card of an agent that lives elsewhere, as far as it lies here."""
     try:
-        competence = competence_elsewhere(spec, folder)
+        competence = competence_elsewhere(spec, folder, places)
     except DisrouterError as exc:
         return [_on_one_line(exc)]
-    measured = measured_on(competence)
+    measured, about = measured_on(competence), places.about(spec)
     if about is None or measured is None or about.digest in (None, measured):
         return []
     return [f"it was measured on model {measured}, and the node has {about.digest}; measure it again"]
@@ -267,8 +265,7 @@ def _model_problems(spec: AgentSpec, folder: Path, places: Places) -> list[str]:
         elif spec.backend == "recorded":
             recordings_of(model_path(spec.model, folder), spec.name)
         # What a server has, only the server knows; but a card that is named must be there.
-        if not places.measures(spec.name):
-            competence_of(spec, folder)
+        competence_of(spec, folder, places)
     except MissingExtraError:
         raise  # nothing in the file can mend that
     except DisrouterError as exc:

@@ -40,7 +40,7 @@ def agent_of(spec: AgentSpec, unit: float | None, folder: Path, places: Places) 
         context_length=spec.context_length,
         parameters=count_weights(model_path(spec.model, folder)) if spec.backend == "transformers" else None,
         seconds=_seconds(spec),
-        competence=None if places.measures(spec.name) else competence_of(spec, folder),
+        competence=competence_of(spec, folder, places),
         details={"backend": spec.backend, "model": spec.model, **_deciding(spec)},
         serving=_serving(spec, spec.backend),
     )
@@ -63,13 +63,15 @@ def agent_of(spec: AgentSpec, unit: float | None, folder: Path, places: Places) 
     )
 
 
-def competence_of(spec: AgentSpec, folder: Path) -> Competence | None:
-    """Return what the agent card of a checked entry says, if there is one.
+def competence_of(spec: AgentSpec, folder: Path, places: Places) -> Competence | None:
+    """Return what the agent card of a checked entry says, if there is one and it is not about to be replaced.
 
     Raises:
         ModelError: The card cannot be used, or was measured on another model.
         ConfigError: There is no card where the entry says there is one.
     """
+    if places.measures(spec.name):
+        return None
     local = spec.backend == "transformers" and spec.model is not None
     digest = partial(agent_digest, model_path(spec.model or "", folder)) if local else None
     if spec.card is None:
@@ -119,9 +121,7 @@ def _agent_elsewhere(spec: AgentSpec, unit: float | None, folder: Path, places: 
     said = about.card if about is not None else None
     price = price_of(spec, unit) or (said.price if said is not None else None)
     assert price is not None and address is not None  # checked before
-    competence = None
-    if not places.measures(spec.name):
-        competence = competence_elsewhere(spec, folder) or (said.competence if said is not None else None)
+    competence = competence_elsewhere(spec, folder, places) or (said.competence if said is not None else None)
     card = AgentCard(
         name=spec.name,
         price=price,
@@ -143,7 +143,7 @@ def _agent_elsewhere(spec: AgentSpec, unit: float | None, folder: Path, places: 
     )
 
 
-def competence_elsewhere(spec: AgentSpec, folder: Path) -> Competence | None:
+def competence_elsewhere(spec: AgentSpec, folder: Path, places: Places) -> Competence | None:
     """Return the competence of an agent that lives elsewhere, as far as its card lies here.
 
     Raises:
@@ -151,9 +151,9 @@ def competence_elsewhere(spec: AgentSpec, folder: Path) -> Competence | None:
         ConfigError: There is no card where the entry says there is one.
     """
     if spec.card is not None:
-        return competence_of(spec, folder)
+        return competence_of(spec, folder, places)
     here = spec.backend == "transformers" and spec.model is not None and model_path(spec.model, folder).is_dir()
-    return competence_of(spec, folder) if here else None
+    return competence_of(spec, folder, places) if here else None
 
 
 def _deciding(spec: AgentSpec) -> dict[str, str]:
